@@ -1,0 +1,63 @@
+# `make` alone lists the targets. Everything runs in .venv, which the first target that needs it installs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The main job; another one: make train ENV=InvertedPendulum-v5 STEPS=5000 SEED=1
+ENV ?= HalfCheetah-v5
+ALGORITHM ?= mage
+SIZE ?= laptop
+STEPS ?= 10000
+SEED ?= 0
+
+# What a shell may have set for another Python must not reach this one.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHONSAFEPATH PYTHONHASHSEED PYTHONPLATLIBDIR
+unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
+unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
+
+.PHONY: help install train test test-export test-notebooks test-slow bench clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+install: $(VENV)/.installed ## install the development environment in .venv (the others do it when needed)
+
+# The stamp is newer than everything that decides what is installed, so a second run installs nothing.
+$(VENV)/.installed: setup.py settings.ini constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "mage_edu needs Python 3.11 or newer, and there is no $(PYTHON) here. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "mage_edu needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1). Name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { \
+	  echo "$(PYTHON) cannot make a virtual environment. On Debian or Ubuntu, as root: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+train: install ## train MAGE on HalfCheetah-v5; prints where the curve and the video are
+	$(BIN)/mage-edu train --env $(ENV) --algorithm $(ALGORITHM) --size $(SIZE) --steps $(STEPS) --seed $(SEED) --video
+
+# One thread each: the workers share the cores, and a sum split over threads can differ in its last bits.
+test test-notebooks test-slow: export OMP_NUM_THREADS = 1
+
+test: install ## check everything: the library equals the notebooks, the notebooks run, the tests pass
+	$(BIN)/python tests/check_export.py
+	$(BIN)/python tests/run_notebooks.py
+	$(BIN)/python -m pytest
+
+test-export: install ## check only that the library equals the notebooks
+	$(BIN)/python tests/check_export.py
+
+test-notebooks: install ## check only that the notebooks run from top to bottom
+	$(BIN)/python tests/run_notebooks.py
+
+test-slow: install ## run the tests that `make test` leaves out because they are slow
+	$(BIN)/python -m pytest -m slow
+
+bench: install ## measure the milliseconds of an update at each size, beside the plain version
+	$(BIN)/mage-edu bench
+
+clean: ## delete what building and testing leave behind; runs/ and .venv/ stay
+	rm -rf build dist *.egg-info .pytest_cache _docs jupyter_execute
+	find mage_edu nbs tests -depth \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +

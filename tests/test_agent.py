@@ -1,0 +1,289 @@
+"""The agent's face: Stable-Baselines3's names and meanings, files that come back identical, refusals before anything is written."""
+import inspect
+import json
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import mage_edu
+from mage_edu import MAGEAgent, make_config
+from mage_edu.agent import named_weights, pick_device
+from mage_edu.envs import make_env
+from mage_edu.storage import load_agent
+
+FEW = dict(size="tiny", warmup_steps=20, dynamics_batches=2, dynamics_interval=20, log_interval=20, eval_interval=40, eval_episodes=1)
+
+
+def new_agent(out=None, env="Pendulum-v1", **settings):
+    return MAGEAgent(env, out=out, **(FEW | settings))
+
+
+def weights(agent):
+    return {name: tensor.clone() for name, tensor in named_weights(agent.learner).items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def steps(folder, table):
+    return [int(line.split(",")[0]) for line in (folder / table).read_text().splitlines()[1:]]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """An agent after 60 steps with a run folder, shared by the tests that only look."""
+    return new_agent(tmp_path_factory.mktemp("runs") / "run").learn(60)
+
+
+def test_the_face_has_the_names_and_defaults_of_stable_baselines3():
+    defaults = lambda function: {n: p.default for n, p in inspect.signature(function).parameters.items() if n != "self"}
+    empty = inspect.Parameter.empty
+    assert defaults(MAGEAgent.learn) == {"total_timesteps": empty, "callback": None, "reset_num_timesteps": True, "progress_bar": False}
+    assert defaults(MAGEAgent.predict) == {"obs": empty, "state": None, "episode_start": None, "deterministic": False}
+    assert defaults(MAGEAgent.load) == {"path": empty, "env": None, "device": "auto"}
+    constructor = defaults(MAGEAgent)
+    assert list(constructor)[:6] == ["env", "algorithm", "size", "seed", "out", "device"]
+    assert (constructor["algorithm"], constructor["size"], constructor["seed"], constructor["out"]) == ("mage", "laptop", 0, None)
+
+
+def test_every_field_of_the_configuration_is_a_keyword():
+    every = make_config("dyna-td3", "tiny", seed=3, discount=0.9, actor_width=16).to_dict()
+    agent = MAGEAgent("Pendulum-v1", **every)
+    assert agent.config.to_dict() == every
+    assert agent.learner.actor.weights[0].shape[-1] == 16
+
+
+def test_learn_returns_the_agent_and_fills_the_run_folder(trained):
+    folder = trained.run.path
+    assert isinstance(trained, MAGEAgent) and trained.num_timesteps == 60
+    assert {p.name for p in folder.iterdir()} == {"config.json", "metrics.csv", "evaluations.csv", "timings.csv", "curve.png", "agent"}
+    assert steps(folder, "metrics.csv") == [20, 40, 60] and steps(folder, "evaluations.csv") == [40]
+    described = json.loads((folder / "config.json").read_text())
+    assert described["env"] == "Pendulum-v1" and make_config(**described["config"]) == trained.config
+    assert {"gymnasium", "mujoco", "numpy", "torch"} <= set(described["versions"])
+
+
+def test_tables_hold_no_wall_clock(tmp_path):
+    for name in ("a", "b"):
+        new_agent(tmp_path / name).learn(40)
+    for table in ("metrics.csv", "evaluations.csv"):
+        assert (tmp_path / "a" / table).read_bytes() == (tmp_path / "b" / table).read_bytes()
+
+
+def test_predict_takes_one_observation_or_a_batch(trained):
+    obs = np.random.default_rng(0).normal(size=(5, 3))
+    batch, state = trained.predict(obs)
+    assert batch.shape == (5, 1) and batch.dtype == np.float32 and state is None
+    one, memory = trained.predict(obs[2], state=("kept",), episode_start=np.array([True]), deterministic=True)
+    assert one.shape == (1,) and memory == ("kept",)
+    np.testing.assert_allclose(one, batch[2], atol=1e-6)
+    assert trained.predict(obs[:1])[0].shape == (1, 1) and trained.predict(obs[0].tolist())[0].shape == (1,)
+    assert np.abs(trained.predict(1e3 * obs)[0]).max() > 1.0  # the environment's units: torque up to 2, not up to 1
+    for wrong in (np.zeros(2), np.zeros((5, 4)), np.zeros((1, 1, 3)), np.float32(0.0)):
+        with pytest.raises(ValueError, match=r"expected \(3,\) or \(n, 3\)"):
+            trained.predict(wrong)
+
+
+def test_predict_disturbs_nothing():
+    quiet, asked = new_agent(), new_agent()
+    quiet.learn(40)
+
+    def ask(agent, metrics):
+        agent.predict(np.zeros(3))
+        agent.evaluate(1)
+
+    asked.learn(40, callback=ask)
+    assert same(weights(quiet), weights(asked))
+
+
+def test_get_env_is_the_environment_with_the_observation_the_agent_sees():
+    agent = new_agent(env="HalfCheetah-v5")
+    obs, _ = agent.get_env().reset(seed=0)
+    assert obs.shape == (18,) and agent.predict(obs)[0].shape == (6,)
+    assert agent.get_env().action_space.contains(agent.predict(obs)[0])
+    made = gym.make("Pendulum-v1")
+    assert new_agent(env=made).get_env().unwrapped is made.unwrapped
+
+
+@pytest.mark.parametrize("env", ["Pendulum-v1", "HalfCheetah-v5"])
+def test_a_loaded_agent_predicts_identically(tmp_path, env):
+    agent = new_agent(env=env, seed=4).learn(40)
+    agent.save(tmp_path / "saved")
+    loaded = MAGEAgent.load(tmp_path / "saved")
+    obs = np.random.default_rng(1).normal(size=(64, agent.env.observation_space.shape[0]))
+    assert np.array_equal(agent.predict(obs)[0], loaded.predict(obs)[0])
+    assert same(weights(agent), weights(loaded))
+    assert loaded.config == agent.config and loaded.num_timesteps == 40 and loaded.run is None
+    for name in ("obs", "action", "delta"):
+        ours, theirs = getattr(agent.learner.normalizer, name), getattr(loaded.learner.normalizer, name)
+        assert ours.count == theirs.count == 40
+        assert np.array_equal(ours.mean, theirs.mean) and np.array_equal(ours.std(), theirs.std())
+    assert np.array_equal(agent.evaluate(2, seed=7), loaded.evaluate(2, seed=7))
+    assert not np.array_equal(agent.evaluate(2, seed=7), agent.evaluate(2, seed=8))
+
+
+def test_loading_a_subclass_gives_the_subclass_and_a_run_folder_will_do(trained):
+    class Mine(MAGEAgent):
+        pass
+
+    loaded = Mine.load(trained.run.path)
+    assert type(loaded) is Mine and same(weights(trained), weights(loaded))
+
+
+def test_two_calls_of_150_steps_equal_one_of_300(tmp_path):
+    tables = dict(warmup_steps=200, log_interval=100, eval_interval=150, dynamics_batches=10)
+    once = new_agent(tmp_path / "once", **tables).learn(300)
+    twice = new_agent(tmp_path / "twice", **tables).learn(150).learn(150, reset_num_timesteps=False)
+    assert twice.num_timesteps == 300 and once.learner.updates == 101
+    assert same(weights(once), weights(twice))
+    for table in ("metrics.csv", "evaluations.csv"):
+        assert (tmp_path / "once" / table).read_bytes() == (tmp_path / "twice" / table).read_bytes()
+    assert steps(tmp_path / "twice", "timings.csv") == [150, 300]
+
+
+def test_a_second_run_begins_a_new_count_and_a_new_episode():
+    agent = new_agent().learn(30)
+    episodes = agent.learner.episodes
+    agent.learn(10)
+    assert agent.num_timesteps == 10 and agent.learner.episodes == episodes + 1 and agent.learner.episode_length == 10
+
+
+def test_a_second_run_into_the_same_folder_is_refused(trained):
+    before = (trained.run.path / "metrics.csv").read_bytes()
+    with pytest.raises(ValueError, match="reset_num_timesteps=False"):
+        trained.learn(20)
+    assert (trained.run.path / "metrics.csv").read_bytes() == before and trained.num_timesteps == 60
+
+
+def test_a_loaded_agent_fills_its_buffer_before_it_learns(trained):
+    loaded = MAGEAgent.load(trained.run.path).learn(19, reset_num_timesteps=False)
+    assert loaded.num_timesteps == 79 and loaded.learner.updates == 0
+    assert same(weights(trained), weights(loaded))
+    loaded.learn(1, reset_num_timesteps=False)
+    assert loaded.learner.updates == 1
+
+
+def test_a_callback_hears_every_row_and_stops_by_false_only():
+    heard = []
+    agent = new_agent().learn(80, callback=lambda agent, metrics: heard.append((agent.num_timesteps, set(metrics))))  # None goes on
+    assert agent.num_timesteps == 80
+    assert [step for step, _ in heard] == [20, 40, 40, 40, 60, 80, 80, 80]  # metrics, with evaluation and timings at 40 and 80
+    assert "critic_loss" in heard[0][1] and heard[2][1] >= {"seconds"} | set() or "return" in heard[2][1]
+    stopped = new_agent().learn(80, callback=lambda agent, metrics: "return" not in metrics)
+    assert stopped.num_timesteps == 40
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_run_saves_the_agent_and_can_go_on(tmp_path, error):
+    agent = new_agent(tmp_path / "run")
+
+    def interrupt(agent, metrics):
+        if agent.num_timesteps == 60:
+            raise error("stop")
+
+    with pytest.raises(error):
+        agent.learn(80, callback=interrupt)
+    assert load_agent(tmp_path / "run")[0]["num_timesteps"] == 60
+    assert same(weights(agent), weights(MAGEAgent.load(tmp_path / "run")))
+    episodes = agent.learner.episodes
+    agent.learn(20, reset_num_timesteps=False)
+    assert agent.num_timesteps == 80 and agent.learner.episodes == episodes + 1
+    assert steps(tmp_path / "run", "metrics.csv") == [20, 40, 60, 80]
+
+
+@pytest.mark.parametrize("settings, sentence", [
+    (dict(env="Pendulum-v2"), "unknown environment 'Pendulum-v2'"),
+    (dict(algorithm="mgae"), "Did you mean 'mage'"),
+    (dict(size="tinny"), "Did you mean 'tiny'"),
+    (dict(discuont=0.9), "Did you mean 'discount'"),
+    (dict(seed=-1), "seed=-1"),
+    (dict(discount=1.5), "discount=1.5"),
+    (dict(device="gpu"), "device='gpu'"),
+    (dict(env=3), "environment 3"),
+])
+def test_refusals_leave_nothing_behind(tmp_path, settings, sentence):
+    with pytest.raises(ValueError, match=sentence.replace("(", r"\(")):
+        new_agent(tmp_path / "run", **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_run_folder_is_refused_and_untouched(trained):
+    before = {p: p.read_bytes() for p in trained.run.path.rglob("*") if p.is_file()}
+    with pytest.raises(FileExistsError, match="run"):
+        new_agent(trained.run.path)
+    assert {p: p.read_bytes() for p in trained.run.path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.0, True, "10", None])
+def test_learn_refuses_what_is_not_a_number_of_steps(wrong):
+    agent = new_agent()
+    with pytest.raises(ValueError, match="total_timesteps="):
+        agent.learn(wrong)
+    assert agent.num_timesteps == 0
+    assert agent.learn(0).num_timesteps == 0
+
+
+def test_load_refuses_another_environment_and_files_that_do_not_fit(trained, tmp_path):
+    with pytest.raises(ValueError, match="trained on Pendulum-v1 and cannot act in HalfCheetah-v5"):
+        MAGEAgent.load(trained.run.path, env="HalfCheetah-v5")
+    with pytest.raises(FileNotFoundError, match="nothing-here"):
+        MAGEAgent.load(tmp_path / "nothing-here")
+    trained.save(tmp_path / "saved")
+    content = json.loads((tmp_path / "saved" / "agent.json").read_text())
+    content["config"]["actor_width"] = 32
+    (tmp_path / "saved" / "agent.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="do not fit"):
+        MAGEAgent.load(tmp_path / "saved")
+    supplied = MAGEAgent.load(trained.run.path, env=gym.make("Pendulum-v1", render_mode="rgb_array"))
+    assert supplied.get_env().render_mode == "rgb_array"
+
+
+def test_tensorboard_on_request(tmp_path):
+    with pytest.raises(ValueError, match="needs a run folder"):
+        new_agent(tensorboard=True)
+    new_agent(tmp_path / "run", tensorboard=True).learn(40)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert {"metrics/critic_loss", "evaluations/return", "timings/seconds"} <= set(log.Tags()["scalars"])
+    assert [event.step for event in log.Scalars("metrics/critic_loss")] == [20, 40]
+
+
+def test_the_progress_bar_shows_return_losses_and_speed(capsys):
+    new_agent().learn(44, progress_bar=True)
+    bar = capsys.readouterr().err.replace("\r", "\n").strip().split("\n")[-1]
+    for part in ("44/44", "step/s", "return=", "critic=", "actor=", "dynamics="):
+        assert part in bar, bar
+    new_agent().learn(20)
+    assert "step/s" not in capsys.readouterr().err
+
+
+def test_evaluate_counts_and_refuses():
+    agent = new_agent()
+    assert agent.evaluate().shape == (1,) and agent.evaluate(3).shape == (3,)
+    with pytest.raises(ValueError, match="episodes=0"):
+        agent.evaluate(0)
+
+
+def test_pick_device():
+    assert pick_device("cpu").type == "cpu" and pick_device("auto").type in ("cpu", "cuda")
+    for wrong in ("gpu", "", "cuda:99"):
+        with pytest.raises(ValueError, match="not available here"):
+            pick_device(wrong)
+
+
+def test_the_package_names_its_face_without_importing_torch():
+    code = (
+        "import sys, mage_edu; assert not {'torch', 'gymnasium', 'numpy'} & set(sys.modules); assert mage_edu.__version__\n"
+        "assert {'MAGEAgent', 'Config', 'make_config', 'make_env', 'reward_fn', 'termination_fn'} <= set(mage_edu.__all__) & set(dir(mage_edu))\n"
+        "mage_edu.make_config; assert 'torch' not in sys.modules\n"
+        "from mage_edu import *; assert MAGEAgent.__module__ == 'mage_edu.agent'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'MageAgent'"):
+        mage_edu.MageAgent

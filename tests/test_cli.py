@@ -1,0 +1,180 @@
+"""The command line: what it refuses, and one tour through its commands."""
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mage_edu import cli
+
+TINY = ["--env", "Pendulum-v1", "--size", "tiny", "--warmup-steps", "60", "--eval-interval", "100", "--eval-episodes", "2",
+        "--dynamics-batches", "5"]
+MISTAKES = {  # what was wrong: (arguments, a part of the message)
+    "environment": ("train --env HalfCheetah --out run", "Did you mean 'HalfCheetah-v5'"),
+    "discrete actions": ("train --env CartPole-v1 --out run", "CartPole-v1"),
+    "algorithm": ("train --algorithm mgae --out run", "Did you mean 'mage'"),
+    "size": ("train --size labtop --out run", "Did you mean 'laptop'"),
+    "steps": ("train --steps -5 --out run", "--steps=-5"),
+    "seed": ("train --seed -1 --out run", "seed=-1"),
+    "threads": ("train --threads 0 --out run", "--threads=0"),
+    "setting": ("train --discount 2 --out run", "discount=2.0"),
+    "settings at odds": ("train --batch-size 255 --out run", "batch_size=255"),
+    "device": ("train --device gpu --out run", "device='gpu'"),
+    "folder inside a file": ("train --env Pendulum-v1 --steps 10 --out file/run", "file/run"),
+    "a file in the way": ("train --env Pendulum-v1 --steps 10 --out file", "file"),
+    "a folder in the way": ("train --env Pendulum-v1 --steps 10 --out full", "full"),
+    "evaluate nothing": ("evaluate nowhere", "nowhere"),
+    "evaluate no episodes": ("evaluate full --episodes 0", "--episodes=0"),
+    "plot nothing": ("plot nowhere", "nowhere"),
+    "plot no run": ("plot full", "full"),
+    "plot none": ("plot", "at least one run folder"),
+    "video of nothing": ("video nowhere", "nowhere"),
+    "sweep environment": ("sweep --envs Hoper-v5 --out sweep", "Did you mean 'Hopper-v5'"),
+    "sweep algorithm": ("sweep --algorithms mgae --out sweep", "Did you mean 'mage'"),
+    "sweep seed twice": ("sweep --seeds 0 0 --out sweep", "twice"),
+    "sweep override": ("sweep --overrides discount --out sweep", "name=value"),
+    "sweep override name": ("sweep --overrides discont=0.9 --out sweep", "Did you mean 'discount'"),
+    "sweep steps": ("sweep --steps 0 --out sweep", "steps=0"),
+    "sweep workers": ("sweep --workers 0 --out sweep", "workers=0"),
+    "sweep folder": ("sweep --out file/sweep", "file/sweep"),
+    "bench size": ("bench --sizes labtop", "Did you mean 'laptop'"),
+    "bench repeats": ("bench --sizes tiny --repeats 0", "repeats=0"),
+}
+
+
+def files(folder):
+    """Everything below a folder, files with their content."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A working directory with a file and a folder that is not empty; torch's threads are put back afterwards."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine too")
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_costs_one_line_and_nothing_on_disk(mistake, desk, capsys):
+    line, part = MISTAKES[mistake]
+    before = files(desk)
+    assert cli.main(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert part in err and err.startswith("mage-edu: ") and err.count("\n") == 1 and "Traceback" not in err
+    assert out == ""
+    assert files(desk) == before
+
+
+@pytest.mark.parametrize("line, part", [
+    ("train --steps ten", "--steps"), ("trian", "train"), ("train --discont 0.9", "--discont"), ("evaluate", "PATH"), ("", "train")])
+def test_words_that_cannot_be_parsed_end_with_status_2(line, part, desk, capsys):
+    before = files(desk)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(line.split())
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert part in err and "Traceback" not in err
+    assert files(desk) == before
+
+
+def test_debug_shows_the_exception(desk):
+    with pytest.raises(ValueError, match="Did you mean"):
+        cli.main(["train", "--algorithm", "mgae", "--debug"])
+
+
+def test_an_unexpected_error_is_not_hidden(desk, monkeypatch):
+    monkeypatch.setattr(cli.Envs, "run", lambda self: {}["defect"])
+    with pytest.raises(KeyError):
+        cli.main(["envs"])
+
+
+def test_ctrl_c_ends_with_status_130(desk, monkeypatch, capsys):
+    def interrupted(agent, steps, progress_bar):
+        raise KeyboardInterrupt
+    monkeypatch.setattr("mage_edu.agent.MAGEAgent.learn", interrupted)
+    assert cli.main(["train", *TINY, "--steps", "100", "--out", "run"]) == 130
+    assert "what was logged so far is in run" in capsys.readouterr().err
+
+
+def test_the_tour(desk, capsys, monkeypatch):
+    """Train, train again, evaluate, plot, film: on a tiny Pendulum."""
+    command = ["train", *TINY, "--steps", "300", "--video", "--threads", "1", "--discount", "0.95"]
+    assert cli.main([*command, "--out", "run"]) == 0
+    out = capsys.readouterr().out
+    assert "evaluation at step 300: mean return -" in out and "curve: run/curve.png" in out and "video: run/video.mp4" in out
+    assert (desk / "run" / "curve.png").stat().st_size > 0 and (desk / "run" / "video.mp4").stat().st_size > 0
+    assert '"discount": 0.95' in (desk / "run" / "config.json").read_text()
+
+    before = files(desk)
+    assert cli.main([*command, "--out", "run"]) == 2
+    assert files(desk) == before
+    capsys.readouterr()
+
+    assert cli.main(["evaluate", "run", "--episodes", "2"]) == 0
+    first = capsys.readouterr().out
+    assert "2 episodes" in first
+    assert cli.main(["evaluate", "run", "--episodes", "2"]) == 0
+    assert capsys.readouterr().out == first
+    assert cli.main(["plot", "run", "--out", "curves.png"]) == 0
+    assert (desk / "curves.png").stat().st_size > 0
+    assert cli.main(["plot", "run", "--out", "run/config.json"]) == 2
+    assert cli.main(["video", "run", "--out", "film.mp4"]) == 0
+    assert (desk / "film.mp4").stat().st_size > 0
+
+    def no_pictures(agent, path, seed=0):
+        raise RuntimeError("rendering does not work here; install libegl1")
+    monkeypatch.setattr("mage_edu.agent.MAGEAgent.video", no_pictures)
+    capsys.readouterr()
+    assert cli.main(["video", "run"]) == 1
+    assert "libegl1" in capsys.readouterr().err
+    assert cli.main(["train", *TINY, "--steps", "100", "--video", "--out", "blind"]) == 0
+    assert "mage-edu video blind" in capsys.readouterr().err and (desk / "blind" / "curve.png").exists()
+
+
+def test_without_out_the_next_free_folder_is_taken(desk, capsys):
+    for number in (1, 2):
+        assert cli.main(["train", *TINY, "--algorithm", "td3", "--steps", "0"]) == 0
+        assert (desk / "runs" / f"Pendulum-v1-td3-{number}" / "config.json").exists()
+    assert "no evaluation yet" in capsys.readouterr().out
+
+
+def test_runs_that_differ_in_their_seed_share_a_label_and_environments_do_not_mix(desk, capsys):
+    for name, env, seed in (("a", "Pendulum-v1", "0"), ("b", "Pendulum-v1", "1"), ("c", "InvertedPendulum-v5", "0")):
+        assert cli.main(["train", *TINY, "--env", env, "--algorithm", "td3", "--steps", "100", "--seed", seed, "--out", name]) == 0
+    assert cli.main(["plot", "a", "b"]) == 0
+    assert cli.main(["plot", "a", "c", "--out", "mixed.png"]) == 2
+    assert "InvertedPendulum-v5, Pendulum-v1" in capsys.readouterr().err
+    assert (desk / "curves.png").exists() and not (desk / "mixed.png").exists()
+
+
+def test_a_sweep_with_a_failure_ends_with_status_1(desk, capsys):
+    overrides = "warmup_steps=60,eval_interval=100,eval_episodes=2"
+    command = ["sweep", "--envs", "Pendulum-v1", "--algorithms", "td3", "--seeds", "0", "1", "--steps", "100", "--size", "tiny",
+               "--out", "sweep", "--overrides", overrides]
+    folder = desk / "sweep" / "Pendulum-v1" / f"td3-{overrides}"
+    blocked = folder / "seed-1" / "agent"
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out
+    assert "2 seeds: mean -" in out and (desk / "sweep" / "sweep.csv").exists() and (desk / "sweep" / "Pendulum-v1.png").exists()
+    assert blocked.exists()
+    command[command.index("td3")] = "dyna-td3"
+    (desk / "sweep" / "Pendulum-v1" / f"dyna-td3-{overrides}").write_text("a file in the way")
+    assert cli.main(command) == 1
+    assert "failed: Pendulum-v1 dyna-td3" in capsys.readouterr().err
+
+
+def test_help_is_readable_and_loads_no_torch(tmp_path):
+    code = ("import sys\nfrom mage_edu.cli import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
+            "    print('heavy:', [name for name in ('torch', 'gymnasium', 'mujoco', 'scipy', 'matplotlib') if name in sys.modules])")
+    for arguments, part in ((["--help"], "Train one agent"), (["train", "--help"], "weight of the TD error"),
+                            (["sweep", "--help"], "runs at once"), (["train", "--help"], "new run folder")):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path,
+                              env={**os.environ, "COLUMNS": "200"})
+        assert done.returncode == 0 and part in done.stdout, done.stdout + done.stderr
+        assert "heavy: []" in done.stdout

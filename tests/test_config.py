@@ -1,0 +1,111 @@
+"""The configuration refuses what cannot work, and named rows say what they promise."""
+import dataclasses
+import json
+
+import pytest
+
+from mage_edu.config import ALGORITHMS, POSITIVE, POSITIVE_INTEGERS, RANGES, SIZES, Config, make_config, unknown_name
+
+NUMBERS = [field.name for field in dataclasses.fields(Config) if field.type in (int, float)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_is_possible_at_every_size(algorithm, size):
+    config = make_config(algorithm, size)
+    expected = {**SIZES[size], **ALGORITHMS[algorithm], "algorithm": algorithm, "size": size}
+    assert {name: getattr(config, name) for name in expected} == expected
+    assert config.uses_model == (config.start == "model")
+
+
+def test_layers_win_in_order():
+    size_fields = SIZES["tiny"]
+    name = next(iter(size_fields))
+    assert getattr(make_config("mage", "tiny"), name) == size_fields[name] != getattr(Config(), name)
+    assert make_config("td3", "tiny").start == "replay" and Config().start == "model"
+    assert make_config("td3", "tiny", start="model").start == "model"
+
+
+def test_tables_name_fields_only():
+    names = {field.name for field in dataclasses.fields(Config)}
+    for row in (*ALGORITHMS.values(), *SIZES.values()):
+        assert set(row) <= names
+    assert {*POSITIVE_INTEGERS, *POSITIVE, *RANGES} <= names
+
+
+def test_frozen_and_round_trip_through_json():
+    config = make_config("mage", "tiny", seed=7, discount=0.9)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.discount = 0.5
+    assert Config(**json.loads(json.dumps(config.to_dict()))) == config
+    assert list(config.to_dict())[:3] == ["algorithm", "size", "seed"]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [True, "1", None, float("nan"), float("inf")])
+def test_numbers_must_be_finite_numbers(name, value):
+    with pytest.raises(ValueError, match=f"^{name}="):
+        make_config(**{name: value})
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if not name.startswith("log_var")])
+def test_no_number_may_be_negative(name):
+    with pytest.raises(ValueError, match=f"^{name}=-1: expected"):
+        make_config(**{name: -1})
+
+
+@pytest.mark.parametrize("name", [*POSITIVE_INTEGERS, *POSITIVE])
+def test_zero_is_refused_where_it_makes_no_sense(name):
+    with pytest.raises(ValueError, match=f"^{name}=0: expected"):
+        make_config(**{name: 0})
+
+
+@pytest.mark.parametrize("name", ["discount", "polyak", "horizon_mix"])
+def test_shares_end_at_one(name):
+    assert getattr(make_config(**{name: 1.0}), name) == 1.0
+    with pytest.raises(ValueError, match=f"{name}=1.01: expected a value between 0 and 1"):
+        make_config(**{name: 1.01})
+
+
+@pytest.mark.parametrize(
+    "algorithm, overrides, sentence",
+    [
+        ("td3", dict(gradient_weight=5.0), "a stored transition has no action-gradient"),
+        ("mage", dict(start="replay"), "set gradient_weight=0 or start='model'"),
+        ("mage", dict(value_weight=0.0, gradient_weight=0.0), "the critic would learn nothing"),
+        ("mage", dict(batch_size=10, members=4), "choose a multiple"),
+        ("td3", dict(horizon=2, batch_size=10, members=4), "choose a multiple"),
+        ("mage", dict(log_var_min=0.0, log_var_max=0.0), "expected a value below log_var_max"),
+        ("mage", dict(start="modle"), "Did you mean 'model'"),
+        ("mage", dict(twin="no"), "twin='no': expected a bool"),
+        ("mage", dict(horizon=1.0), "horizon=1.0: expected an int"),
+    ],
+)
+def test_impossible_combinations(algorithm, overrides, sentence):
+    with pytest.raises(ValueError) as refusal:
+        make_config(algorithm, "tiny", **overrides)
+    assert sentence in str(refusal.value)
+
+
+def test_possible_neighbours_of_the_impossible():
+    assert make_config("mage", "tiny", value_weight=0.0).gradient_weight > 0
+    assert make_config("td3", "tiny", batch_size=10, members=4).batch_size == 10  # no model, nothing to split
+    assert make_config("td3", "tiny", horizon=2).uses_model
+
+
+@pytest.mark.parametrize(
+    "arguments, overrides, sentence",
+    [
+        (("maeg",), {}, "unknown algorithm 'maeg'. Did you mean 'mage'?"),
+        (("mage", "tiyn"), {}, "unknown size 'tiyn'. Did you mean 'tiny'?"),
+        (("mage",), dict(discuont=0.9), "unknown setting 'discuont'. Did you mean 'discount'?"),
+    ],
+)
+def test_unknown_names_get_a_suggestion(arguments, overrides, sentence):
+    with pytest.raises(ValueError) as refusal:
+        make_config(*arguments, **overrides)
+    assert sentence in str(refusal.value)
+
+
+def test_no_suggestion_when_nothing_is_near():
+    assert unknown_name("size", "xyz", ["tiny"]) == "unknown size 'xyz'. Known: tiny."

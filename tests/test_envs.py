@@ -1,0 +1,221 @@
+"""Rewards and terminations agree with Gymnasium on 10,000 transitions of each task; what would break them is refused."""
+from functools import cache
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from mage_edu.envs import TASKS, ActionScale, PrependVelocity, make_env, reward_fn, termination_fn
+
+STEPS = 10_000
+
+
+@cache
+def transitions(env_id):
+    """10,000 transitions under random actions, over several episodes, in float64.
+
+    The obs of Pendulum-v1 come twice: as observed (float32) and computed from the simulator's float64 state.
+    """
+    env = make_env(env_id)
+    env.action_space.seed(11)
+    obs, _ = env.reset(seed=11)
+    rows = []
+    for _ in range(STEPS):
+        exact = pendulum_obs(env) if env_id == "Pendulum-v1" else obs
+        action = env.action_space.sample()
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        rows.append((obs, exact, action, reward, next_obs, terminated, truncated))
+        obs = env.reset()[0] if terminated or truncated else next_obs
+    env.close()
+    names = ("obs", "exact_obs", "action", "reward", "next_obs", "terminated", "truncated")
+    data = {name: torch.as_tensor(np.array(column)) for name, column in zip(names, zip(*rows))}
+    return {name: value if value.dtype == torch.bool else value.double() for name, value in data.items()}
+
+
+def pendulum_obs(env):
+    """The observation of Pendulum-v1 in float64, which Gymnasium rounds to float32."""
+    angle, speed = env.unwrapped.state
+    return np.array([np.cos(angle), np.sin(angle), speed])
+
+
+def arguments(data, rows=slice(None)):
+    """(obs, action, next_obs) of some rows."""
+    return data["exact_obs"][rows], data["action"][rows], data["next_obs"][rows]
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_rewards_agree_to_1e_6(env_id):
+    data = transitions(env_id)
+    reward = reward_fn(env_id)(*arguments(data))
+    assert reward.shape == (STEPS,) and reward.dtype == torch.float64
+    assert (reward - data["reward"]).abs().max() < 1e-6
+    assert data["terminated"].sum() + data["truncated"].sum() >= 5  # several episodes
+
+
+def test_pendulum_reward_from_float32_observations():
+    data = transitions("Pendulum-v1")
+    error = (reward_fn("Pendulum-v1")(data["obs"], data["action"], data["next_obs"]) - data["reward"]).abs().max()
+    assert 1e-9 < error < 1e-6  # 5e-7 measured: rounding of the angle and the speed
+    assert (reward_fn("Pendulum-v1")(*arguments(data)) - data["reward"]).abs().max() < 1e-8  # from the exact states
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_terminations_agree_exactly(env_id):
+    data = transitions(env_id)
+    terminated = termination_fn(env_id)(*arguments(data))
+    assert terminated.dtype == torch.bool and torch.equal(terminated, data["terminated"])
+
+
+@pytest.mark.parametrize("env_id, least", [("InvertedPendulum-v5", 1000), ("Hopper-v5", 300)])
+def test_falls_occur_and_are_paid_as_such(env_id, least):
+    data = transitions(env_id)
+    fell = data["terminated"]
+    assert least < fell.sum() < STEPS / 2
+    assert not data["truncated"][fell].any()
+    obs, action, next_obs = arguments(data)
+    if env_id == "Hopper-v5":
+        assert (next_obs[fell, 2].abs() >= 0.2).any()
+        bonus = data["reward"] - next_obs[:, 0] + 1e-3 * action.square().sum(-1)
+    else:
+        assert (next_obs[fell, 1].abs() > 0.2).all()
+        bonus = data["reward"]
+    assert torch.allclose(bonus, 1.0 - fell.double(), atol=1e-6)
+
+
+@pytest.mark.parametrize("env_id", ["Pendulum-v1", "HalfCheetah-v5"])
+def test_a_time_limit_is_not_a_termination(env_id):
+    data = transitions(env_id)
+    assert data["truncated"].any() and not data["terminated"].any()
+    assert not termination_fn(env_id)(*arguments(data, data["truncated"])).any()
+
+
+def test_hopper_health_in_made_up_states():
+    """Random actions only ever tip the hopper over; made-up states also make it too low."""
+    env, rng = make_env("Hopper-v5"), np.random.default_rng(5)
+    env.reset(seed=0)
+    obs, unhealthy = [], []
+    for _ in range(2000):
+        qpos, qvel = rng.uniform(-0.3, 0.3, 6), rng.uniform(-99.0, 99.0, 6)
+        qpos[1] = rng.uniform(0.4, 1.4)
+        env.unwrapped.set_state(qpos, qvel)
+        obs.append(np.append(0.0, env.unwrapped._get_obs()))
+        unhealthy.append(not env.unwrapped.is_healthy)
+    obs = torch.as_tensor(np.array(obs))
+    assert ((obs[:, 1] <= 0.7) & (obs[:, 2].abs() < 0.2)).sum() > 100
+    assert torch.equal(termination_fn(env)(obs, obs[:, :3], obs), torch.as_tensor(unhealthy))
+
+
+@pytest.mark.parametrize("env_id, expected", [("InvertedPendulum-v5", [True] * 2), ("Hopper-v5", [True] * 2)])
+def test_numbers_that_are_not_finite_terminate(env_id, expected):
+    next_obs = transitions(env_id)["next_obs"][:1].clone()
+    broken = torch.stack([next_obs[0].where(torch.arange(next_obs.shape[1]) != 3, bad) for bad in (torch.nan, torch.inf)])
+    assert termination_fn(env_id)(broken, broken[:, :1], broken).tolist() == expected
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("look_up", [reward_fn, termination_fn])
+def test_samples_do_not_depend_on_each_other(env_id, look_up):
+    function, data = look_up(env_id), transitions(env_id)
+    whole = function(*arguments(data))
+    order = torch.randperm(STEPS, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(function(*arguments(data, order)), whole[order])
+    parts = [function(*arguments(data, slice(start, start + 999))) for start in range(0, STEPS, 999)]
+    assert torch.equal(torch.cat(parts), whole)
+    assert torch.equal(torch.stack([function(*arguments(data, i)) for i in range(200)]), whole[:200])
+    twice = [x[:600].reshape(20, 30, -1) for x in arguments(data)]
+    assert torch.equal(function(*twice), whole[:600].reshape(20, 30))
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_reward_slopes_agree_with_finite_differences(env_id):
+    """The slope along a random direction of (action, next_obs), away from the cliff of a termination."""
+    data, generator = transitions(env_id), torch.Generator().manual_seed(1)
+    rows = (~data["terminated"]).nonzero()[:200, 0]
+    obs, action, next_obs = arguments(data, rows)
+    along = [torch.randn(x.shape, generator=generator, dtype=torch.float64) for x in (action, next_obs)]
+    _, slope = torch.func.jvp(lambda a, n: reward_fn(env_id)(obs, a, n), (action, next_obs), tuple(along))
+    h = 1e-6
+    up, down = (reward_fn(env_id)(obs, action + s * h * along[0], next_obs + s * h * along[1]) for s in (1, -1))
+    assert torch.allclose(slope, (up - down) / (2 * h), atol=1e-7)
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "HalfCheetah-v5"])
+def test_the_velocity_comes_first_and_is_zero_at_reset(env_id):
+    env, plain = make_env(env_id), gym.make(env_id)
+    (obs, _), (plain_obs, _) = env.reset(seed=3), plain.reset(seed=3)
+    assert obs[0] == 0.0 and np.array_equal(obs[1:], plain_obs)
+    assert env.observation_space.shape == (plain.observation_space.shape[0] + 1,)
+    action = np.full(env.action_space.shape, 0.5, dtype=np.float32)
+    for _ in range(5):
+        obs, reward, *_ = env.step(action)
+        plain_obs, plain_reward, _, _, info = plain.step(action)
+        assert obs[0] == info["x_velocity"] != 0.0 and np.array_equal(obs[1:], plain_obs) and reward == plain_reward
+        assert env.observation_space.contains(obs)
+    assert env.reset(seed=4)[0][0] == 0.0
+
+
+def test_make_env_takes_ids_and_environments():
+    made = make_env(gym.make("HalfCheetah-v5"))
+    assert isinstance(made, PrependVelocity) and make_env(made) is made
+    pendulum = gym.make("Pendulum-v1")
+    assert make_env(pendulum) is pendulum
+    assert make_env("Pendulum-v1", render_mode="rgb_array").render_mode == "rgb_array"
+    assert reward_fn(made) is reward_fn("HalfCheetah-v5") and termination_fn(made) is termination_fn("HalfCheetah-v5")
+    again = gym.make(made.spec)  # the wrapper is part of the spec
+    assert isinstance(again, PrependVelocity)
+
+
+class NoSpec(gym.Env):
+    """An environment that was never registered."""
+    observation_space = gym.spaces.Box(-1.0, 1.0, (3,))
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+
+class OwnWrapper(gym.Wrapper):
+    """A wrapper of somebody's own."""
+
+
+@pytest.mark.parametrize(
+    "make, sentence",
+    [
+        (lambda: make_env("HalfCheetah-v4"), "unknown environment 'HalfCheetah-v4'. Did you mean 'HalfCheetah-v5'?"),
+        (lambda: make_env("Half Cheetah"), "Did you mean 'HalfCheetah-v5'?"),
+        (lambda: reward_fn("Pendulum"), "Did you mean 'Pendulum-v1'?"),
+        (lambda: make_env(gym.make("CartPole-v1")), "action space Discrete(2): expected a one-dimensional Box"),
+        (lambda: make_env("Hopper-v5", healthy_reward=5.0), "environment Hopper-v5 with healthy_reward"),
+        (lambda: make_env(gym.make("HalfCheetah-v5", ctrl_cost_weight=1.0)), "environment HalfCheetah-v5 with ctrl_cost_weight"),
+        (lambda: make_env(gym.make("Pendulum-v1", g=9.81)), "environment Pendulum-v1 with g"),
+        (lambda: make_env(gym.make("Hopper-v5"), render_mode="rgb_array"), "this environment is already made"),
+        (lambda: make_env(OwnWrapper(gym.make("Hopper-v5"))), "wrapped in OwnWrapper"),
+        (lambda: make_env(PrependVelocity(OwnWrapper(gym.make("Hopper-v5")))), "wrapped in OwnWrapper"),
+        (lambda: make_env(gym.wrappers.ClipReward(gym.make("Hopper-v5"), -1, 1)), "wrapped in ClipReward"),
+        (lambda: make_env(NoSpec()), "expected one made by gymnasium.make"),
+        (lambda: reward_fn(NoSpec()), "expected one made by gymnasium.make"),
+        (lambda: make_env(None), "environment None: expected an id"),
+    ],
+)
+def test_refusals(make, sentence):
+    with pytest.raises(ValueError) as refusal:
+        make()
+    assert sentence in str(refusal.value)
+
+
+def test_unknown_ids_never_reach_gymnasium(monkeypatch):
+    def unexpected(*args, **kwargs):
+        raise AssertionError("gymnasium was asked")
+
+    monkeypatch.setattr(gym, "make", unexpected)
+    with pytest.raises(ValueError, match="unknown environment"):
+        make_env("CartPole-v1")
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_action_scale_goes_to_the_bounds_and_back(env_id):
+    space = make_env(env_id).action_space
+    scale = ActionScale.of(space)
+    ones = torch.ones(space.shape)
+    assert np.array_equal(scale.to_env(ones).numpy(), space.high) and np.array_equal(scale.to_env(-ones).numpy(), space.low)
+    action = torch.rand(100, *space.shape, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    assert torch.allclose(scale.to_actor(scale.to_env(action)), action, atol=1e-6)
+    assert all(space.contains(a) for a in scale.to_env(action).numpy())
