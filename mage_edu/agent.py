@@ -71,16 +71,17 @@ class ActingAgent:
         """Returns of deterministic episodes on environments of their own: (episodes,)."""
         return evaluate_learner(self.learner, self.env.spec.id, episodes, seed)
 
-    def video(self, path: str | Path, seed: int = 0) -> Path:
-        """Write an MP4 of one deterministic episode; returns its path. Raises `RuntimeError` where rendering fails."""
-        return record_video(self.learner, self.env.spec.id, Path(path), seed)
+    def video(self, path: str | Path, seed: int = 0, steps: int = 300) -> Path:
+        """Write an MP4 of the first `steps` steps of a deterministic episode; returns its path.
+
+        Without a graphics card a frame takes tenths of a second. Raises `RuntimeError` where rendering fails.
+        """
+        return record_video(self.learner, self.env.spec.id, Path(path), seed, steps)
 
 # %% ../nbs/16_agent.ipynb #016-py
 def evaluate_learner(learner: Learner, env_id: str, episodes: int | None, seed: int) -> np.ndarray:
-    """Returns of deterministic episodes, (episodes,); as many as the configuration says where `episodes` is `None`."""
+    """Returns of deterministic episodes, (episodes,); `None` takes the number in the configuration."""
     episodes = learner.config.eval_episodes if episodes is None else episodes
-    if episodes < 1:
-        raise ValueError(f"episodes={episodes!r}: expected at least 1.")
     evaluator = Evaluator(lambda: make_env(env_id), episodes, seed)
     try:
         return evaluator.returns(lambda obs: act(learner, obs), learner.num_timesteps)
@@ -88,11 +89,11 @@ def evaluate_learner(learner: Learner, env_id: str, episodes: int | None, seed: 
         evaluator.close()
 
 
-def record_video(learner: Learner, env_id: str, path: Path, seed: int) -> Path:
-    """Write an MP4 of one deterministic episode."""
+def record_video(learner: Learner, env_id: str, path: Path, seed: int, steps: int) -> Path:
+    """Write an MP4 of the first `steps` steps of one deterministic episode."""
     env = make_env(env_id, render_mode="rgb_array")
     try:
-        write_video(path, rollout_frames(lambda obs: act(learner, obs), env, seed), env.metadata["render_fps"])
+        write_video(path, rollout_frames(lambda obs: act(learner, obs), env, seed, steps), env.metadata["render_fps"])
     finally:
         env.close()
     return path

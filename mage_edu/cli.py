@@ -14,23 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Sequence, get_type_hints
 
-# %% ../nbs/19_cli.ipynb #004-py
+# %% ../nbs/19_cli.ipynb #005-py
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-# %% ../nbs/19_cli.ipynb #005-py
+# %% ../nbs/19_cli.ipynb #006-py
 from .config import ALGORITHMS, SIZES, Config, make_config
 
-# %% ../nbs/19_cli.ipynb #007-py
+# %% ../nbs/19_cli.ipynb #008-py
 if TYPE_CHECKING:
     from mage_edu.agent import MAGEAgent
 
-# %% ../nbs/19_cli.ipynb #012-py
+# %% ../nbs/19_cli.ipynb #013-py
 def field_comments(source: str) -> dict[str, str]:
     """The comment behind each field, from the source text of a dataclass."""
     return dict(re.findall(r"^ +(\w+):.*?# (.*)$", source, re.MULTILINE))
 
-# %% ../nbs/19_cli.ipynb #015-py
+# %% ../nbs/19_cli.ipynb #016-py
 def optional_settings(cls: type[Config] = Config, named: Sequence[str] = ("algorithm", "size", "seed")) -> type:
     """A dataclass with the fields of `cls` (but `named`), all optional: `None` means 'from the tables'."""
     types, fields = get_type_hints(cls), []
@@ -46,12 +46,12 @@ def optional_settings(cls: type[Config] = Config, named: Sequence[str] = ("algor
 
 Settings = optional_settings()
 
-# %% ../nbs/19_cli.ipynb #018-py
+# %% ../nbs/19_cli.ipynb #019-py
 def given(settings: Any) -> dict[str, Any]:
     """The settings that were set on the command line."""
     return {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
 
-# %% ../nbs/19_cli.ipynb #021-py
+# %% ../nbs/19_cli.ipynb #022-py
 def check_count(name: str, value: int, lowest: int) -> int:
     """The value; `ValueError` where it is below `lowest`."""
     if value < lowest:
@@ -74,7 +74,7 @@ def output_file(path: Path, suffix: str) -> Path:
         raise FileNotFoundError(f"--out {path}: the folder {path.parent} does not exist; make it first.")
     return path
 
-# %% ../nbs/19_cli.ipynb #024-py
+# %% ../nbs/19_cli.ipynb #025-py
 def use_threads(threads: int | None) -> None:
     """Let torch compute in that many threads; `None` leaves its own choice."""
     import torch
@@ -82,7 +82,7 @@ def use_threads(threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(check_count("--threads", threads, 1))
 
-# %% ../nbs/19_cli.ipynb #028-py
+# %% ../nbs/19_cli.ipynb #029-py
 @dataclass(frozen=True)
 class Train:
     """Train one agent in a new run folder."""
@@ -117,7 +117,7 @@ class Train:
             film_if_possible(agent, out)
         return 0
 
-# %% ../nbs/19_cli.ipynb #030-py
+# %% ../nbs/19_cli.ipynb #031-py
 def report_training(agent: "MAGEAgent", out: Path) -> None:
     """Print the last evaluation's mean return, and where the curve is."""
     from mage_edu.storage import RunFolder, evaluation_curve
@@ -140,7 +140,7 @@ def film_if_possible(agent: "MAGEAgent", out: Path) -> None:
     except RuntimeError as error:
         print(f"{error}\nThe trained agent is kept; afterwards run: mage-edu video {out}", file=sys.stderr)
 
-# %% ../nbs/19_cli.ipynb #034-py
+# %% ../nbs/19_cli.ipynb #035-py
 @dataclass(frozen=True)
 class Evaluate:
     """Run a trained agent for some deterministic episodes and print the returns."""
@@ -162,7 +162,7 @@ class Evaluate:
               f"highest {returns.max():.1f}, {len(returns)} episodes")
         return 0
 
-# %% ../nbs/19_cli.ipynb #035-py
+# %% ../nbs/19_cli.ipynb #036-py
 @dataclass(frozen=True)
 class Video:
     """Film one episode of a trained agent."""
@@ -181,14 +181,14 @@ class Video:
         print(f"video: {agent.video(path, seed=self.seed)}")
         return 0
 
-# %% ../nbs/19_cli.ipynb #037-py
+# %% ../nbs/19_cli.ipynb #038-py
 def run_label(config: Config) -> str:
     """Algorithm, size and changed settings; runs that differ only in their seed have the same label."""
     table = make_config(config.algorithm, config.size, seed=config.seed).to_dict()
     changed = [f"{name}={value}" for name, value in config.to_dict().items() if value != table[name]]
     return " ".join([config.algorithm, config.size, *changed])
 
-# %% ../nbs/19_cli.ipynb #039-py
+# %% ../nbs/19_cli.ipynb #040-py
 @dataclass(frozen=True)
 class Plot:
     """Draw the evaluation curves of several runs of one environment."""
@@ -216,7 +216,7 @@ class Plot:
         print(f"curves: {self.out}")
         return 0
 
-# %% ../nbs/19_cli.ipynb #041-py
+# %% ../nbs/19_cli.ipynb #042-py
 @dataclass(frozen=True)
 class Envs:
     """List the environments: dimensions, action bounds, what is added to the observation, how episodes end."""
@@ -235,7 +235,7 @@ class Envs:
             env.close()
         return 0
 
-# %% ../nbs/19_cli.ipynb #044-py
+# %% ../nbs/19_cli.ipynb #045-py
 @dataclass(frozen=True)
 class Sweep:
     """Train environments x algorithms x overrides x seeds, several at once; finished runs are skipped."""
@@ -269,7 +269,7 @@ class Sweep:
             print(f"failed: {' '.join(map(str, run))}: {error}", file=sys.stderr)
         return 1 if failed else 0
 
-# %% ../nbs/19_cli.ipynb #045-py
+# %% ../nbs/19_cli.ipynb #046-py
 def summary_lines(summary: list[dict[str, Any]]) -> list[str]:
     """One line for each environment, algorithm and label: mean, IQM and intervals at its last step."""
     last = {(row["env"], row["algorithm"], row["label"]): row for row in sorted(summary, key=lambda row: row["step"])}
@@ -280,7 +280,7 @@ def summary_lines(summary: list[dict[str, Any]]) -> list[str]:
                      f"mean {row['mean']:.1f}{between('mean')}, IQM {row['iqm']:.1f}{between('iqm')}")
     return lines
 
-# %% ../nbs/19_cli.ipynb #048-py
+# %% ../nbs/19_cli.ipynb #049-py
 @dataclass(frozen=True)
 class Bench:
     """Time the agent update at each size beside the plain version, and a dynamics training batch."""
@@ -297,7 +297,7 @@ class Bench:
         bench(self.sizes, self.repeats, self.env)
         return 0
 
-# %% ../nbs/19_cli.ipynb #050-py
+# %% ../nbs/19_cli.ipynb #051-py
 COMMANDS = {"train": Train, "evaluate": Evaluate, "plot": Plot, "video": Video, "envs": Envs, "sweep": Sweep, "bench": Bench}
 
 
@@ -308,7 +308,7 @@ def parse(arguments: Sequence[str]) -> Any:
         description="Model-based reinforcement learning with action-gradient critics. --debug anywhere shows the full traceback of an error.",
     )
 
-# %% ../nbs/19_cli.ipynb #053-py
+# %% ../nbs/19_cli.ipynb #054-py
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `mage-edu` with these arguments (the process's own by default) and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)

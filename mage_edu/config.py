@@ -42,6 +42,7 @@ class AgentSettings:
     actor_width: int = 384  # units per hidden layer
     critic_layers: int = 2
     critic_width: int = 384
+    critic_layer_norm: bool = False  # layer normalization before every swish of the critics
     actor_lr: float = 1e-4  # learning rate
     critic_lr: float = 1e-4
     grad_clip: float = 5.0  # elementwise, for actor and critics
@@ -178,8 +179,10 @@ ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "paper": dict(),  # the defaults of Config are the authors' settings
     "laptop": dict(
-        actor_width=256, critic_width=256, actor_lr=3e-4, critic_lr=3e-4, batch_size=256, updates_per_step=5,
-        members=4, dynamics_layers=3, dynamics_width=200, dynamics_lr=3e-4,
+        actor_width=256, critic_width=256, actor_lr=3e-4, critic_lr=1e-3, preactivation_weight=0.03, polyak=0.01,
+        critic_layer_norm=True,
+        batch_size=128, updates_per_step=4, members=4, dynamics_layers=3, dynamics_width=200, dynamics_lr=1e-3,
+        dynamics_batch_size=128, dynamics_batches=40,
     ),
     "tiny": dict(
         actor_width=64, critic_width=64, actor_lr=1e-3, critic_lr=1e-3, batch_size=64, updates_per_step=1,

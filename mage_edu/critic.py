@@ -10,7 +10,7 @@ from .networks import Layer, Standardize, StackedMLP, linear, mlp
 from .replay import Normalizer
 
 # %% auto #0
-__all__ = ['swish_and_slope', 'value_and_input_gradient', 'Critic']
+__all__ = ['swish_and_slope', 'normalize', 'through_normalize', 'value_and_input_gradient', 'Critic']
 
 # %% ../nbs/08_critic.ipynb #007-py
 def swish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,7 +19,20 @@ def swish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
     return x * sigmoid, sigmoid * (1.0 + x * (1.0 - sigmoid))
 
 # %% ../nbs/08_critic.ipynb #019-py
-def value_and_input_gradient(x: Tensor, layers: list[Layer], columns: slice) -> tuple[Tensor, Tensor]:
+def normalize(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row centred and scaled to unit variance, and the scale 1 / std it was multiplied with: (..., n), (..., 1)."""
+    centred = z - z.mean(-1, keepdim=True)
+    scale = (centred.square().mean(-1, keepdim=True) + 1e-5).rsqrt()
+    return centred * scale, scale
+
+
+def through_normalize(gradient: Tensor, normalized: Tensor, scale: Tensor) -> Tensor:
+    """The gradient with respect to what went into `normalize`, from the one with respect to what came out."""
+    along = (gradient * normalized).mean(-1, keepdim=True)
+    return scale * (gradient - gradient.mean(-1, keepdim=True) - normalized * along)
+
+# %% ../nbs/08_critic.ipynb #022-py
+def value_and_input_gradient(x: Tensor, layers: list[Layer], columns: slice, layer_norm: bool = False) -> tuple[Tensor, Tensor]:
     """Scalar MLPs' values and their gradients with respect to the input's `columns`, as ordinary forward code.
 
     `x` (members, batch, in); returns (members, batch) and (members, batch, number of columns).
@@ -30,22 +43,28 @@ def value_and_input_gradient(x: Tensor, layers: list[Layer], columns: slice) -> 
             f"{len(layers) - 1} hidden layers and {layers[-1][0].shape[-1]} outputs: expected at least one hidden layer "
             "and exactly one output; the gradient of a vector would be a matrix."
         )
-    slopes = []
+    kept = []
     for layer in layers[:-1]:
-        x, slope = swish_and_slope(linear(x, layer))
-        slopes.append(slope)
+        z, scale = normalize(linear(x, layer)) if layer_norm else (linear(x, layer), None)
+        x, slope = swish_and_slope(z)
+        kept.append((slope, z, scale))
     value = linear(x, layers[-1]).squeeze(-1)
     gradient = layers[-1][0].transpose(1, 2)  # (members, 1, width): d value / d last hidden
-    for (weight, _), slope in zip(reversed(layers[1:-1]), reversed(slopes[1:])):
-        gradient = (gradient * slope) @ weight.transpose(1, 2)
-    return value, (gradient * slopes[0]) @ layers[0][0][:, columns].transpose(1, 2)
+    for number in range(len(kept) - 1, -1, -1):
+        slope, z, scale = kept[number]
+        gradient = through_normalize(gradient * slope, z, scale) if layer_norm else gradient * slope
+        rows = slice(None) if number > 0 else columns
+        gradient = gradient @ layers[number][0][:, rows].transpose(1, 2)
+    return value, gradient
 
-# %% ../nbs/08_critic.ipynb #024-py
+# %% ../nbs/08_critic.ipynb #027-py
 class Critic(StackedMLP):
     """One or two action-value functions Q(s, a), stacked; needs at least one hidden layer."""
 
-    def __init__(self, obs_dim: int, act_dim: int, layers: int, width: int, generator: torch.Generator, members: int = 2):
+    def __init__(self, obs_dim: int, act_dim: int, layers: int, width: int, generator: torch.Generator, members: int = 2,
+                 layer_norm: bool = False):
         super().__init__(members, [obs_dim + act_dim] + [width] * layers + [1], generator)
+        self.layer_norm = layer_norm
         self.action_columns = slice(obs_dim, obs_dim + act_dim)
         self.obs_scale = Standardize(obs_dim)
 
@@ -60,12 +79,12 @@ class Critic(StackedMLP):
     def forward(self, obs: Tensor, action: Tensor, layers: list[Layer] | None = None) -> Tensor:
         """Values: (batch, obs_dim), (batch, act_dim) to (members, batch)."""
         x = self.inputs(obs, action)
-        return mlp(x, self.layers() if layers is None else layers).squeeze(-1)
+        return mlp(x, self.layers() if layers is None else layers, self.layer_norm).squeeze(-1)
 
     def value_and_action_gradient(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Values (members, batch) and action-gradients (members, batch, act_dim), in one forward computation."""
         x = self.inputs(obs, action)
-        return value_and_input_gradient(x, self.layers(), self.action_columns)
+        return value_and_input_gradient(x, self.layers(), self.action_columns, self.layer_norm)
 
     def minimum(self, obs: Tensor, action: Tensor) -> Tensor:
         """The smaller of the twins' values, parameters frozen: (batch,)."""

@@ -43,10 +43,14 @@ def linear(x: Tensor, layer: Layer) -> Tensor:
     return torch.baddbmm(bias, x, weight)
 
 # %% ../nbs/05_networks.ipynb #023-py
-def mlp(x: Tensor, layers: list[Layer]) -> Tensor:
-    """Stacked MLPs with swish between the layers: (members, batch, in) to (members, batch, out)."""
+def mlp(x: Tensor, layers: list[Layer], layer_norm: bool = False) -> Tensor:
+    """Stacked MLPs with swish between the layers: (members, batch, in) to (members, batch, out).
+
+    With `layer_norm`, each hidden layer is normalized over its units before the swish (no gain, no shift).
+    """
     for layer in layers[:-1]:
-        x = F.silu(linear(x, layer))
+        z = linear(x, layer)
+        x = F.silu(F.layer_norm(z, z.shape[-1:]) if layer_norm else z)
     return linear(x, layers[-1])
 
 # %% ../nbs/05_networks.ipynb #029-py

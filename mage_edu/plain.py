@@ -108,5 +108,5 @@ def plain_actor_loss(actor: Actor, critic: Critic, obs: Tensor, preactivation_we
     """
     action = actor(obs)
     q = critic(obs, action)
-    penalty = torch.atanh(action).pow(2).sum(-1).mean() if preactivation_weight > 0.0 else 0.0
+    penalty = actor.preactivation(obs).pow(2).sum(-1).mean()
     return -torch.minimum(q[0], q[-1]).mean() + preactivation_weight * penalty

@@ -27,7 +27,7 @@ from .evaluate import summarize
 from .storage import (RunFolder, evaluation_curve, explain_write_errors, new_folders, read_json, read_table,
                               rows_as_text, write_atomic, write_json)
 
-# %% ../nbs/18_sweep.ipynb #007-py
+# %% ../nbs/18_sweep.ipynb #008-py
 @dataclass(frozen=True)
 class Job:
     """One run of a sweep: what to train, for how long, and where to keep it."""
@@ -50,7 +50,7 @@ class Job:
         """The run's full configuration; `ValueError` for a name or value that does not exist."""
         return make_config(self.algorithm, self.size, seed=self.seed, **self.settings)
 
-# %% ../nbs/18_sweep.ipynb #010-py
+# %% ../nbs/18_sweep.ipynb #011-py
 def parse_value(text: str) -> Any:
     """A setting's value as JSON (`0.3`, `5`, `true`), also with Python's capitals (`True`); anything else is a string."""
     try:
@@ -73,7 +73,7 @@ def parse_variant(text: str) -> dict[str, Any]:
         settings[name] = parse_value(value)
     return settings
 
-# %% ../nbs/18_sweep.ipynb #015-py
+# %% ../nbs/18_sweep.ipynb #016-py
 def make_jobs(out: str | Path, envs: Sequence[str], algorithms: Sequence[str], seeds: Sequence[int], steps: int,
               size: str = "laptop", overrides: Sequence[str] = ("default",)) -> list[Job]:
     """Every combination of environment, algorithm, variant and seed, each checked; nothing is written.
@@ -94,7 +94,7 @@ def make_jobs(out: str | Path, envs: Sequence[str], algorithms: Sequence[str], s
         raise ValueError("the sweep is empty: give at least one environment, one algorithm and one seed.")
     return jobs
 
-# %% ../nbs/18_sweep.ipynb #021-py
+# %% ../nbs/18_sweep.ipynb #022-py
 def is_finished(job: Job) -> bool:
     """Whether the job's folder holds exactly this run, complete.
 
@@ -110,7 +110,7 @@ def is_finished(job: Job) -> bool:
         raise ValueError(f"{job.folder}: a finished run with {', '.join(changed)}; choose another folder for this sweep.")
     return True
 
-# %% ../nbs/18_sweep.ipynb #023-py
+# %% ../nbs/18_sweep.ipynb #024-py
 def set_aside(folder: Path) -> Path | None:
     """Rename a folder that is there to its first free `.broken-N`; returns the new name, or None where there was nothing."""
     if not folder.exists():
@@ -120,7 +120,7 @@ def set_aside(folder: Path) -> Path | None:
         number += 1
     return folder.rename(aside)
 
-# %% ../nbs/18_sweep.ipynb #026-py
+# %% ../nbs/18_sweep.ipynb #027-py
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Torch computes in one thread inside the block."""
@@ -131,7 +131,7 @@ def one_thread() -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
 
-# %% ../nbs/18_sweep.ipynb #029-py
+# %% ../nbs/18_sweep.ipynb #030-py
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended: `finished` or `failed`, with the error's message."""
@@ -155,7 +155,7 @@ def run_job(job: Job, device: str = "auto") -> Outcome:
             write_atomic(job.folder / "error.txt", traceback.format_exc().encode())
         return Outcome(job, "failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
 
-# %% ../nbs/18_sweep.ipynb #033-py
+# %% ../nbs/18_sweep.ipynb #034-py
 COLUMNS = ("env", "algorithm", "label", "seed", "step", "return", "status", "error")
 
 
@@ -177,7 +177,7 @@ def outcome_rows(outcome: Outcome) -> list[dict[str, Any]]:
         return [row]
     return [row | {"step": int(step), "return": float(mean)} for step, mean in zip(steps, returns.mean(1))]
 
-# %% ../nbs/18_sweep.ipynb #036-py
+# %% ../nbs/18_sweep.ipynb #037-py
 def whole(value: Any) -> Any:
     """A table's cell as it was written: whole numbers as int, nothing (NaN) as an empty string."""
     if isinstance(value, float):
@@ -192,7 +192,7 @@ def read_sweep(out: str | Path) -> list[dict[str, Any]]:
         return []
     return [row | {name: whole(row[name]) for name in ("seed", "step", "error")} for row in read_table(path)]
 
-# %% ../nbs/18_sweep.ipynb #037-py
+# %% ../nbs/18_sweep.ipynb #038-py
 def write_sweep(out: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write `sweep.csv` in one move; rows of runs that are not among `rows` stay from the table that was there."""
     rows = list(rows)
@@ -201,13 +201,13 @@ def write_sweep(out: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     old = [row for row in read_sweep(out) if key(row) not in new]
     write_atomic(Path(out) / "sweep.csv", rows_as_text(list(COLUMNS), old + rows, header=True).encode())
 
-# %% ../nbs/18_sweep.ipynb #040-py
+# %% ../nbs/18_sweep.ipynb #041-py
 def make_sweep_folder(out: Path) -> None:
     """Make the folder and write an empty table, unless there is one; `OSError` with a sentence where that is impossible."""
     with explain_write_errors(out, "sweep folder"), new_folders(out):
         write_sweep(out, [])
 
-# %% ../nbs/18_sweep.ipynb #043-py
+# %% ../nbs/18_sweep.ipynb #044-py
 def run_sweep(jobs: Sequence[Job], workers: int = 1, device: str = "auto",
               report: Callable[[str], None] = print) -> list[dict[str, Any]]:
     """Train every job that is not finished, `workers` at a time, write `sweep.csv`, and return this sweep's rows.
@@ -231,7 +231,7 @@ def run_sweep(jobs: Sequence[Job], workers: int = 1, device: str = "auto",
         write_sweep(jobs[0].out, rows)
     return rows
 
-# %% ../nbs/18_sweep.ipynb #051-py
+# %% ../nbs/18_sweep.ipynb #052-py
 def sweep_curves(rows: Iterable[Mapping[str, Any]], env: str) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
     """For one environment, each algorithm's (steps, mean returns) per finished seed, as `plot_curves` takes them."""
     runs: dict[tuple[str, Any], list[tuple[float, float]]] = {}
@@ -245,7 +245,7 @@ def sweep_curves(rows: Iterable[Mapping[str, Any]], env: str) -> dict[str, list[
         curves.setdefault(name, []).append((steps, returns))
     return curves
 
-# %% ../nbs/18_sweep.ipynb #053-py
+# %% ../nbs/18_sweep.ipynb #054-py
 def sweep_summary(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Mean, IQM and their 95 % bootstrap intervals over the finished seeds, for each environment, algorithm, label and step."""
     groups: dict[tuple[Any, ...], list[float]] = {}

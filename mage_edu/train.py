@@ -128,7 +128,7 @@ def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cp
     init = lambda seed: torch.Generator().manual_seed(seed)
     actor = Actor(obs_dim, act_dim, config.actor_layers, config.actor_width, init(seeds.actor)).to(device)
     twins = 2 if config.twin else 1
-    critic = Critic(obs_dim, act_dim, config.critic_layers, config.critic_width, init(seeds.critic), twins).to(device)
+    critic = Critic(obs_dim, act_dim, config.critic_layers, config.critic_width, init(seeds.critic), twins, config.critic_layer_norm).to(device)
     world = build_world(config, env, init(seeds.dynamics), device)
     return Learner(
         config, world, actor, critic, frozen_copy(actor), frozen_copy(critic),

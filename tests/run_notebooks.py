@@ -54,7 +54,10 @@ async def run_one(path: Path, limit: float) -> tuple[float, str | None]:
             execution.result()  # raises what the notebook raised
         else:
             problem = f"took longer than {limit:.0f} s"
-            execution.cancel()  # ends the kernel
+            if client.km is not None:
+                await client.km.shutdown_kernel(now=True)  # the client notices within seconds
+            await asyncio.wait({execution}, timeout=20)
+            execution.cancel()
             await asyncio.gather(execution, return_exceptions=True)
     except Exception as error:  # whatever a notebook or its kernel does wrong is reported under the notebook's name
         problem = COLOURS.sub("", str(error)).strip() or repr(error)

@@ -3,8 +3,12 @@ import numpy as np
 
 from mage_edu import MAGEAgent
 
-SETTINGS = dict(algorithm="mage", size="tiny", eval_interval=100_000)  # no evaluations along the way
-STEPS = 3_000
+SETTINGS = dict(
+    algorithm="mage", size="tiny", discount=0.95, polyak=0.02, actor_lr=1e-3, critic_lr=3e-3,
+    dynamics_lr=5e-3, dynamics_batch_size=128,  # at size tiny, a model that is learned too late is what holds the agent back
+    eval_interval=100_000,  # no evaluations along the way
+)
+STEPS = 3_500
 
 
 def test_untrained_agents_do_not_swing_the_pendulum_up():

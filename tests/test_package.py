@@ -43,7 +43,6 @@ def import_seconds(module: str) -> float:
 
 def test_importing_the_package_costs_little_more_than_importing_torch():
     extra = []
-    import_seconds("torch")  # the first one reads the files from the disk
     for _ in range(3):
         torch_first = import_seconds("torch")
         extra.append(import_seconds("mage_edu") - torch_first)
