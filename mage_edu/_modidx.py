@@ -129,6 +129,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'mage_edu.envs.check_arguments': ('envs.html#check_arguments', 'mage_edu/envs.py'),
                                'mage_edu.envs.check_spaces': ('envs.html#check_spaces', 'mage_edu/envs.py'),
                                'mage_edu.envs.check_wrappers': ('envs.html#check_wrappers', 'mage_edu/envs.py'),
+                               'mage_edu.envs.draw_faster': ('envs.html#draw_faster', 'mage_edu/envs.py'),
                                'mage_edu.envs.find_task': ('envs.html#find_task', 'mage_edu/envs.py'),
                                'mage_edu.envs.half_cheetah_reward': ('envs.html#half_cheetah_reward', 'mage_edu/envs.py'),
                                'mage_edu.envs.hopper_reward': ('envs.html#hopper_reward', 'mage_edu/envs.py'),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .config import Config, make_config
-from .envs import make_env
+from .envs import draw_faster, make_env
 from .evaluate import Evaluator, plot_curves, rollout_frames
 from .storage import RunFolder, evaluation_curve, load_agent, save_agent, write_figure, write_video
 from .train import Learner, act, build_learner, train
@@ -92,6 +92,7 @@ def evaluate_learner(learner: Learner, env_id: str, episodes: int | None, seed: 
 def record_video(learner: Learner, env_id: str, path: Path, seed: int, steps: int) -> Path:
     """Write an MP4 of the first `steps` steps of one deterministic episode."""
     env = make_env(env_id, render_mode="rgb_array")
+    draw_faster(env)
     try:
         write_video(path, rollout_frames(lambda obs: act(learner, obs), env, seed, steps), env.metadata["render_fps"])
     finally:

@@ -4,7 +4,7 @@
 __all__ = ['TransitionFn', 'TASKS', 'HARMLESS', 'STANDARD_WRAPPERS', 'pendulum_reward', 'PrependVelocity', 'half_cheetah_reward',
            'never', 'inverted_pendulum_termination', 'inverted_pendulum_reward', 'hopper_termination', 'hopper_reward',
            'Task', 'find_task', 'id_of', 'check_spaces', 'check_arguments', 'wrappers', 'check_wrappers', 'make_env',
-           'reward_fn', 'termination_fn', 'ActionScale']
+           'draw_faster', 'reward_fn', 'termination_fn', 'ActionScale']
 
 # %% ../nbs/03_envs.ipynb #002-py
 from dataclasses import dataclass
@@ -189,6 +189,14 @@ def make_env(env: str | gym.Env, **kwargs: Any) -> gym.Env:
     return PrependVelocity(env) if task.prepend_velocity and not already else env
 
 # %% ../nbs/03_envs.ipynb #060-py
+def draw_faster(env: gym.Env) -> None:
+    """Before the first frame: no multisampling and coarse shadows in a MuJoCo environment; others are left as they are."""
+    model = getattr(env.unwrapped, "model", None)
+    if model is not None:
+        model.vis.quality.offsamples = 0
+        model.vis.quality.shadowsize = 1024
+
+# %% ../nbs/03_envs.ipynb #063-py
 def reward_fn(env: str | gym.Env) -> TransitionFn:
     """The differentiable reward of an environment, over batched (obs, action, next_obs) as `make_env` gives them."""
     return find_task(id_of(env)).reward_fn
@@ -198,7 +206,7 @@ def termination_fn(env: str | gym.Env) -> TransitionFn:
     """The termination of an environment, a boolean over batched (obs, action, next_obs)."""
     return find_task(id_of(env)).termination_fn
 
-# %% ../nbs/03_envs.ipynb #067-py
+# %% ../nbs/03_envs.ipynb #070-py
 @dataclass(frozen=True)
 class ActionScale:
     """The affine map between the actor's [-1, 1] and the environment's bounds."""

@@ -3,12 +3,13 @@ import numpy as np
 
 from mage_edu import MAGEAgent
 
-SETTINGS = dict(
-    algorithm="mage", size="tiny", discount=0.95, polyak=0.02, actor_lr=1e-3, critic_lr=3e-3,
-    dynamics_lr=5e-3, dynamics_batch_size=128,  # at size tiny, a model that is learned too late is what holds the agent back
+SETTINGS = dict(  # chosen on seeds 100 to 104; the test runs another one
+    algorithm="mage", size="tiny", discount=0.95, polyak=0.02, critic_lr=3e-3,
+    dynamics_lr=5e-3, dynamics_batch_size=128,  # a model that is learned too late holds the agent back
+    warmup_steps=1_000, exploration_noise=0.3, imagined_noise=0.3,  # one random episode is not enough coverage: some seeds got stuck
     eval_interval=100_000,  # no evaluations along the way
 )
-STEPS = 3_500
+STEPS = 4_500
 
 
 def test_untrained_agents_do_not_swing_the_pendulum_up():
