@@ -19,7 +19,7 @@ def inputs(obs_dim: int, act_dim: int, dtype: torch.dtype, batch: int = 32) -> t
 
 def by_autograd(critic: Critic, obs, action, create_graph=False):
     own = critic.stack(action).clone().requires_grad_()
-    value = mlp(torch.cat([critic.stack(obs), own], -1), critic.layers()).squeeze(-1)
+    value = mlp(torch.cat([critic.stack(obs), own], -1), critic.layers(), critic.layer_norm).squeeze(-1)
     return value, torch.autograd.grad(value.sum(), own, create_graph=create_graph)[0]
 
 
@@ -30,8 +30,11 @@ def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("layers, width", [(1, 1), (1, 64), (2, 32), (2, 384), (3, 64), (5, 16)])
 @pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-5), (torch.float64, 1e-10)])
-def test_value_and_action_gradient_equal_autograd(layers, width, members, dtype, bound):
-    critic = Critic(11, 3, layers, width, seeded(0), members).to(dtype)
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_value_and_action_gradient_equal_autograd(layers, width, members, dtype, bound, layer_norm):
+    if layer_norm and width == 1:
+        pytest.skip("one unit, normalized over itself, is always 0: there is no gradient to compare")
+    critic = Critic(11, 3, layers, width, seeded(0), members, layer_norm).to(dtype)
     obs, action = inputs(11, 3, dtype)
     value, gradient = critic.value_and_action_gradient(obs, action)
     auto_value, auto_gradient = by_autograd(critic, obs, action)
@@ -53,8 +56,9 @@ def test_action_gradient_equals_central_differences():
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4])
-def test_one_backward_pass_equals_double_backward(layers):
-    critic = Critic(5, 2, layers, 24, seeded(0)).double()
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_one_backward_pass_equals_double_backward(layers, layer_norm):
+    critic = Critic(5, 2, layers, 24, seeded(0), layer_norm=layer_norm).double()
     obs, action = inputs(5, 2, torch.float64)
     target = torch.randn(32, 2, dtype=torch.float64, generator=seeded(3))
     gradients = []

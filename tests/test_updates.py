@@ -25,13 +25,13 @@ def tilted_reward(obs, action, next_obs):
     return inverted_pendulum_reward(obs, action, next_obs) + torch.sin(next_obs).sum(-1) - 0.1 * action.square().sum(-1)
 
 
-def make_pieces(steep=1.0, seed=0):
+def make_pieces(steep=1.0, seed=0, layer_norm=False):
     """Random networks in float64, target networks that differ from the online ones, and a stored batch."""
     init = torch.Generator().manual_seed(seed)
     dynamics = Dynamics(OBS_DIM, ACT_DIM, MEMBERS, 2, 16, -5.0, -1.0, init)
     dynamics.delta_std.fill_(0.1)
     dynamics.delta_mean.fill_(0.02)
-    actor, critic = Actor(OBS_DIM, ACT_DIM, 2, 16, init), Critic(OBS_DIM, ACT_DIM, 2, 16, init)
+    actor, critic = Actor(OBS_DIM, ACT_DIM, 2, 16, init), Critic(OBS_DIM, ACT_DIM, 2, 16, init, layer_norm=layer_norm)
     with torch.no_grad():
         for weight in (*dynamics.weights, *critic.weights):
             weight.mul_(2.5)
@@ -160,10 +160,12 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("steep", [1.0, 30.0])  # 30: errors in the linear part of Huber's loss
 @pytest.mark.parametrize("knobs", CASES)
-def test_fast_critic_loss_agrees_with_plain(knobs, steep):
-    config, pieces = make_config("mage", "tiny", members=MEMBERS, batch_size=BATCH, **knobs), make_pieces(steep)
+def test_fast_critic_loss_agrees_with_plain(knobs, steep, layer_norm):
+    config = make_config("mage", "tiny", members=MEMBERS, batch_size=BATCH, **knobs)
+    pieces = make_pieces(steep, layer_norm=layer_norm)
     target = target_of(config, pieces)
     if config.gradient_weight > 0 and not config.terminal_gradient:
         assert 0 < target.gradient_mask.sum() < BATCH  # samples that end and samples that do not
