@@ -173,8 +173,6 @@ def make_env(env: str | gym.Env, **kwargs: Any) -> gym.Env:
     for spaces that are not one-dimensional boxes.
     """
     if isinstance(env, str):
-        if env not in TASKS and env in gym.registry:
-            check_spaces(gym.make(env))  # the wrong kind of action is the better reason to refuse
         find_task(env)
         check_arguments(env, kwargs)
         env = gym.make(env, **kwargs)

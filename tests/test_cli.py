@@ -12,7 +12,7 @@ TINY = ["--env", "Pendulum-v1", "--size", "tiny", "--warmup-steps", "60", "--eva
         "--dynamics-batches", "5"]
 MISTAKES = {  # what was wrong: (arguments, a part of the message)
     "environment": ("train --env HalfCheetah --out run", "Did you mean 'HalfCheetah-v5'"),
-    "discrete actions": ("train --env CartPole-v1 --out run", "continuous actions"),
+    "discrete actions": ("train --env CartPole-v1 --out run", "unknown environment 'CartPole-v1'"),
     "algorithm": ("train --algorithm mgae --out run", "Did you mean 'mage'"),
     "size": ("train --size labtop --out run", "Did you mean 'laptop'"),
     "steps": ("train --steps -5 --out run", "--steps=-5"),

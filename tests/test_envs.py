@@ -207,11 +207,6 @@ def test_unknown_ids_never_reach_gymnasium(monkeypatch):
 
     monkeypatch.setattr(gym, "make", unexpected)
     with pytest.raises(ValueError, match="unknown environment"):
-        make_env("CartPole-v9")
-
-
-def test_a_known_id_with_discrete_actions_is_refused_for_its_actions():
-    with pytest.raises(ValueError, match="continuous actions"):
         make_env("CartPole-v1")
 
 
