@@ -55,9 +55,9 @@ test-notebooks: install ## check only that the notebooks run from top to bottom
 test-slow: install ## run the tests that `make test` leaves out because they are slow
 	$(BIN)/python -m pytest -m slow
 
-# What README and quickstart show; on two cores it takes about an hour.
+# What README and quickstart show; on two cores it takes about forty minutes.
 results: install ## measure the learning curves in results/ again
-	$(BIN)/mage-edu sweep --envs HalfCheetah-v5 --algorithms mage td3 dyna-td3 --seeds 0 1 2 3 4 --steps 5000 --size laptop --workers 2 --out runs/halfcheetah
+	$(BIN)/mage-edu sweep --envs HalfCheetah-v5 --algorithms mage td3 --seeds 0 1 2 3 4 --steps 5000 --size laptop --workers 2 --out runs/halfcheetah
 	mkdir -p results/halfcheetah && cp runs/halfcheetah/sweep.csv results/halfcheetah/sweep.csv
 
 bench: install ## measure the milliseconds of an update at each size, beside the plain version

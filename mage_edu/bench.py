@@ -50,7 +50,8 @@ def plain_update(learner: Learner) -> None:
     gradient_step(loss.total, learner.critic_optimizer, config.grad_clip)
     learner.updates += 1
     if learner.updates % config.policy_delay == 0:
-        gradient_step(plain_actor_loss(learner.actor, learner.critic, batch.obs), learner.actor_optimizer, config.grad_clip)
+        loss = plain_actor_loss(learner.actor, learner.critic, batch.obs, config.preactivation_weight)
+        gradient_step(loss, learner.actor_optimizer, config.grad_clip)
         polyak_update(learner.target_actor, learner.actor, config.polyak)
     polyak_update(learner.target_critic, learner.critic, config.polyak)
 
