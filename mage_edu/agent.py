@@ -74,7 +74,7 @@ class ActingAgent:
     def video(self, path: str | Path, seed: int = 0, steps: int = 300) -> Path:
         """Write an MP4 of the first `steps` steps of a deterministic episode; returns its path.
 
-        Without a graphics card a frame takes tenths of a second. Raises `RuntimeError` where rendering fails.
+        Drawing is slow without a graphics card, hence the limit. Raises `RuntimeError` where rendering fails.
         """
         return record_video(self.learner, self.env.spec.id, Path(path), seed, steps)
 
