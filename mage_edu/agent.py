@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -12,14 +12,15 @@ import torch
 
 from .config import Config, make_config
 from .envs import draw_faster, make_env
+from .kernels import EAGER, check_compile, compile_pays
 from .evaluate import Evaluator, plot_curves, rollout_frames
 from .storage import RunFolder, evaluation_curve, load_agent, save_agent, write_figure, write_video
-from .train import Learner, act, build_learner, train
+from .train import Learner, act, build_learner, compile_learner, train
 
 # %% auto #0
 __all__ = ['SHOWN', 'Callback', 'NETWORKS', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'record_video',
            'summary_of', 'keep', 'Reporter', 'open_tensorboard', 'describe_run', 'named_weights', 'restore_weights',
-           'check_steps', 'MAGEAgent', 'start_count', 'run_and_save', 'load_into']
+           'check_steps', 'MAGEAgent', 'start_count', 'settle_compile', 'run_and_save', 'load_into']
 
 # %% ../nbs/16_agent.ipynb #006-py
 def pick_device(device: str) -> torch.device:
@@ -166,13 +167,13 @@ def open_tensorboard(run: Path) -> Any:
     return SummaryWriter(str(run / "tensorboard"))
 
 # %% ../nbs/16_agent.ipynb #034-py
-def describe_run(env_id: str, config: Config, device: torch.device) -> dict[str, Any]:
+def describe_run(env_id: str, config: Config, device: torch.device, compile: bool | str) -> dict[str, Any]:
     """What config.json holds: environment, settings, and what they ran with."""
     import mujoco
 
     versions = {"gymnasium": gym.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__, "torch": torch.__version__}
     return {"env": env_id, "config": config.to_dict(), "device": str(device), "threads": torch.get_num_threads(),
-            "versions": versions}
+            "compile": compile, "versions": versions}
 
 # %% ../nbs/16_agent.ipynb #037-py
 NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
@@ -207,17 +208,20 @@ class MAGEAgent(ActingAgent):
     """A model-based actor-critic agent, with the face of Stable-Baselines3.
 
     `env` is an id that `mage-edu envs` lists, or an environment made from one; every `Config` field is a keyword. `out` names a new run
-    folder; `None` keeps nothing on disk. Raises `ValueError` or `FileExistsError`, with nothing written, for what cannot work.
+    folder; `None` keeps nothing on disk. `compile` fuses the updates by `torch.compile`: "auto" when the run is long enough for it to pay.
+    Raises `ValueError` or `FileExistsError`, with nothing written, for what cannot work.
     """
 
     def __init__(self, env: str | gym.Env, algorithm: str = "mage", size: str = "laptop", seed: int = 0,
-                 out: str | Path | None = None, device: str = "auto", tensorboard: bool = False, **settings: Any):
+                 out: str | Path | None = None, device: str = "auto", tensorboard: bool = False,
+                 compile: bool | Literal["auto"] = "auto", **settings: Any):
         config = make_config(algorithm, size, seed=seed, **settings)
+        check_compile(compile)
         if tensorboard and out is None:
             raise ValueError("tensorboard=True with out=None: the log needs a run folder; give out.")
         super().__init__(make_env(env), config, pick_device(device))
-        self.tensorboard = tensorboard
-        description = describe_run(self.env.spec.id, config, self.device)
+        self.tensorboard, self.compile = tensorboard, compile
+        description = describe_run(self.env.spec.id, config, self.device, compile)
         self.run = None if out is None else RunFolder(out).create(description)  # last: the first thing that writes
 
     def learn(self, total_timesteps: int, callback: Callback | None = None, reset_num_timesteps: bool = True,
@@ -230,6 +234,7 @@ class MAGEAgent(ActingAgent):
         """
         check_steps(total_timesteps)
         start_count(self, reset_num_timesteps)
+        settle_compile(self, total_timesteps)
         run_and_save(self, total_timesteps, Reporter(self, callback, total_timesteps, progress_bar))
         return self
 
@@ -250,6 +255,19 @@ def start_count(agent: MAGEAgent, reset_num_timesteps: bool) -> None:
     if agent.run is not None:
         raise ValueError(f"{agent.run.path}: holds a run already; pass reset_num_timesteps=False to continue it.")
     agent.learner.num_timesteps, agent.learner.obs = 0, None
+
+
+def settle_compile(agent: MAGEAgent, steps: int) -> None:
+    """Before the first step: decide what "auto" means, compile where wanted, and note what became of it in config.json.
+
+    A decision holds for the life of the agent, so that a run in several parts is computed as one.
+    """
+    wanted = compile_pays(agent.config, steps) if agent.compile == "auto" else agent.compile
+    if wanted and agent.learner.kernels is EAGER:
+        wanted = compile_learner(agent.learner)
+    agent.compile = wanted
+    if agent.run is not None:
+        agent.run.describe(describe_run(agent.env.spec.id, agent.config, agent.device, agent.compile))
 
 
 def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:

@@ -37,7 +37,8 @@ from .envs import make_env
 from .plain import plain_actor_loss, plain_critic_loss
 from .targets import draw_noise
 from .train import Learner, agent_update, build_learner, environment_step
-from .updates import gradient_step, polyak_update
+from .networks import apply_gradients
+from .updates import polyak_update
 
 # %% ../nbs/17_bench.ipynb #018-py
 def plain_update(learner: Learner) -> None:
@@ -47,11 +48,13 @@ def plain_update(learner: Learner) -> None:
     noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], learner.update_generator)
     loss = plain_critic_loss(config, learner.world, learner.actor, learner.target_actor, learner.target_critic,
                              learner.critic, batch, noise)
-    gradient_step(loss.total, learner.critic_optimizer, config.grad_clip)
+    gradients = torch.autograd.grad(loss.total, list(learner.critic.parameters()))
+    apply_gradients(gradients, learner.critic_optimizer, config.grad_clip)
     learner.updates += 1
     if learner.updates % config.policy_delay == 0:
         loss = plain_actor_loss(learner.actor, learner.critic, batch.obs, config.preactivation_weight)
-        gradient_step(loss, learner.actor_optimizer, config.grad_clip)
+        gradients = torch.autograd.grad(loss, list(learner.actor.parameters()))
+        apply_gradients(gradients, learner.actor_optimizer, config.grad_clip)
         polyak_update(learner.target_actor, learner.actor, config.polyak)
     polyak_update(learner.target_critic, learner.critic, config.polyak)
 

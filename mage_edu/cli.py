@@ -12,7 +12,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Sequence, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Sequence, get_type_hints
 
 # %% ../nbs/19_cli.ipynb #005-py
 import tyro
@@ -94,6 +94,7 @@ class Train:
     out: Path | None = None  # new run folder; without it the next free runs/ENV-ALGORITHM-N
     device: str = "auto"  # auto, cpu or cuda
     threads: int | None = None  # threads for torch; without it torch's own choice
+    compile: Literal["auto", "yes", "no"] = "auto"  # fuse the updates by torch.compile; auto when the run is long enough to pay
     tensorboard: FlagCreatePairsOff[bool] = False  # also log for TensorBoard, in the run folder
     video: FlagCreatePairsOff[bool] = False  # film one episode at the end
     settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
@@ -106,7 +107,8 @@ class Train:
         check_count("--steps", self.steps, 0)
         use_threads(self.threads)
         out = self.out or next_run_folder(Path("runs"), f"{self.env}-{self.algorithm}")
-        agent = MAGEAgent(self.env, self.algorithm, self.size, self.seed, out, self.device, self.tensorboard, **given(self.settings))
+        compile = {"auto": "auto", "yes": True, "no": False}[self.compile]
+        agent = MAGEAgent(self.env, self.algorithm, self.size, self.seed, out, self.device, self.tensorboard, compile, **given(self.settings))
         print(f"{self.algorithm} on {self.env}, {self.steps} steps, size {self.size}, seed {self.seed}, in {out}", flush=True)
         try:
             agent.learn(self.steps, progress_bar=sys.stderr.isatty())

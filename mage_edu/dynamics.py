@@ -3,14 +3,16 @@
 # %% ../nbs/06_dynamics.ipynb #002-py
 from __future__ import annotations
 
+from typing import Callable, Sequence
+
 import torch
 from torch import Tensor
 
-from .networks import Layer, StackedMLP, mlp
+from .networks import Layer, StackedMLP, apply_gradients, mlp
 from .replay import Normalizer, ReplayBuffer
 
 # %% auto #0
-__all__ = ['gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics', 'train_dynamics']
+__all__ = ['gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics', 'dynamics_gradients', 'train_dynamics']
 
 # %% ../nbs/06_dynamics.ipynb #006-py
 def gaussian_nll(mean: Tensor, log_var: Tensor, target: Tensor) -> Tensor:
@@ -91,21 +93,24 @@ class Dynamics(NormalizedMLP):
         return gaussian_nll(mean, log_var, self.normalized_delta(obs, next_obs)).mean((1, 2)).sum()
 
 # %% ../nbs/06_dynamics.ipynb #039-py
-def train_dynamics(dynamics: Dynamics, optimizer: torch.optim.Optimizer, replay: ReplayBuffer,
-                   batches: int, batch_size: int, grad_clip: float) -> Tensor:
+def dynamics_gradients(dynamics: Dynamics, obs: Tensor, action: Tensor, next_obs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    """The loss of all members, and its gradients in the order of `dynamics.parameters()`; inputs (members, batch, dim)."""
+    loss = dynamics.loss(obs, action, next_obs)
+    return loss.detach(), torch.autograd.grad(loss, list(dynamics.parameters()))
+
+
+def train_dynamics(dynamics: Dynamics, optimizer: torch.optim.Optimizer, replay: ReplayBuffer, batches: int, batch_size: int,
+                   grad_clip: float, gradients_of: Callable[..., tuple[Tensor, Sequence[Tensor]]] = dynamics_gradients) -> Tensor:
     """`batches` gradient steps, every member on batches of its own; returns the mean loss per member (a scalar tensor).
 
-    `batch_size` counts samples per member; gradients are clipped elementwise to +-`grad_clip`.
-    Raises `ValueError` when the buffer is empty.
+    `batch_size` counts samples per member; gradients are clipped elementwise to +-`grad_clip`; `gradients_of` computes what
+    `dynamics_gradients` does. Raises `ValueError` when the buffer is empty.
     """
     total = torch.zeros((), device=replay.data.obs.device)
-    parameters = list(dynamics.parameters())
+    data = replay.data
     for _ in range(batches):
         rows = replay.indices(dynamics.members, batch_size)
-        loss = dynamics.loss(replay.data.obs[rows], replay.data.action[rows], replay.data.next_obs[rows])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_value_(parameters, grad_clip)
-        optimizer.step()
-        total += loss.detach()  # a tensor: reading a number here would make every step wait
+        loss, gradients = gradients_of(dynamics, data.obs[rows], data.action[rows], data.next_obs[rows])
+        apply_gradients(gradients, optimizer, grad_clip)
+        total += loss  # a tensor: reading a number here would make every step wait
     return total / (batches * dynamics.members)

@@ -3,6 +3,8 @@
 # %% ../nbs/05_networks.ipynb #002-py
 from __future__ import annotations
 
+from typing import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 from .replay import RunningStats
 
 # %% auto #0
-__all__ = ['Layer', 'init_layers', 'linear', 'mlp', 'StackedMLP', 'Standardize']
+__all__ = ['Layer', 'init_layers', 'linear', 'mlp', 'StackedMLP', 'Standardize', 'apply_gradients']
 
 # %% ../nbs/05_networks.ipynb #007-py
 Layer = tuple[Tensor, Tensor]  # weight (members, in, out), bias (members, 1, out)
@@ -98,3 +100,12 @@ class Standardize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., dim) to (..., dim)."""
         return (x - self.mean) / self.std
+
+# %% ../nbs/05_networks.ipynb #049-py
+def apply_gradients(gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer, grad_clip: float) -> None:
+    """One optimizer step on these gradients, one for each of its parameters in order, clipped elementwise to +-`grad_clip`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    torch.nn.utils.clip_grad_value_(parameters, grad_clip)
+    optimizer.step()

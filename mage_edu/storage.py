@@ -181,8 +181,12 @@ class RunFolder:
             kind = "a folder that is not empty" if self.path.is_dir() else "a file"
             raise FileExistsError(f"{self.path}: {kind} is here already; choose another folder, or remove it.")
         with explain_write_errors(self.path, "run folder"), new_folders(self.path):
-            write_json(self.config, {"schema": SCHEMA, **description})
+            self.describe(description)
         return self
+
+    def describe(self, description: Mapping[str, Any]) -> None:
+        """Write config.json, in the place of an earlier one. Raises `OSError`."""
+        write_json(self.config, {"schema": SCHEMA, **description})
 
 # %% ../nbs/12_storage.ipynb #038-py
 def next_run_folder(base: str | Path, name: str) -> Path:

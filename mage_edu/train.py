@@ -20,14 +20,17 @@ from .critic import Critic
 from .dynamics import Dynamics, train_dynamics
 from .envs import ActionScale, reward_fn, termination_fn
 from .evaluate import Evaluator
+from .kernels import EAGER, Kernels, Networks, tried_kernels
+from .networks import apply_gradients
 from .replay import Normalizer, ReplayBuffer
 from .targets import World, draw_noise
-from .updates import actor_loss, critic_loss, critic_target, gradient_step, polyak_update
+from .updates import polyak_update
 
 # %% auto #0
 __all__ = ['Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy', 'build_world', 'radam',
            'build_learner', 'act', 'explore', 'begin_episode', 'check_finite', 'environment_step', 'agent_update',
-           'dynamics_update', 'dynamics_due', 'refresh_due', 'refresh_normalizers', 'ready', 'Stopwatch', 'train']
+           'dynamics_update', 'dynamics_due', 'refresh_due', 'refresh_normalizers', 'compile_learner', 'ready',
+           'Stopwatch', 'train']
 
 # %% ../nbs/15_train.ipynb #008-py
 class Seeds(NamedTuple):
@@ -87,6 +90,7 @@ class Learner:
     normalizer: Normalizer
     update_generator: torch.Generator  # noise inside updates
     exploration_generator: torch.Generator  # warm-up actions and exploration noise
+    kernels: Kernels = EAGER  # the functions that cost time, eager or compiled
     recorder: Recorder = field(default_factory=Recorder)  # the row of metrics under way
     num_timesteps: int = 0  # environment steps taken
     updates: int = 0  # critic updates made
@@ -206,18 +210,18 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
     config = learner.config
     batch = learner.replay.sample(config.batch_size)
     noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], learner.update_generator)
-    target = critic_target(
+    target = learner.kernels.critic_target(
         config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise
     )
-    loss = critic_loss(config, learner.critic, target)
-    gradient_step(loss.total, learner.critic_optimizer, config.grad_clip)
-    losses = {"critic_loss": loss.total.detach(), "value_loss": loss.value, "gradient_loss": loss.gradient}
+    loss, gradients = learner.kernels.critic_gradients(config, learner.critic, target)
+    apply_gradients(gradients, learner.critic_optimizer, config.grad_clip)
+    losses = {"critic_loss": loss.total, "value_loss": loss.value, "gradient_loss": loss.gradient}
     learner.updates += 1
     if learner.updates % config.policy_delay == 0:
-        loss_pi = actor_loss(learner.actor, learner.critic, batch.obs, config.preactivation_weight)
-        gradient_step(loss_pi, learner.actor_optimizer, config.grad_clip)
+        loss_pi, gradients = learner.kernels.actor_gradients(config, learner.actor, learner.critic, batch.obs)
+        apply_gradients(gradients, learner.actor_optimizer, config.grad_clip)
         polyak_update(learner.target_actor, learner.actor, config.polyak)
-        losses["actor_loss"] = loss_pi.detach()
+        losses["actor_loss"] = loss_pi
     polyak_update(learner.target_critic, learner.critic, config.polyak)
     return losses
 
@@ -228,7 +232,7 @@ def dynamics_update(learner: Learner) -> dict[str, Tensor]:
     learner.dynamics.set_normalizer(learner.normalizer)
     loss = train_dynamics(
         learner.dynamics, learner.dynamics_optimizer, learner.replay,
-        config.dynamics_batches, config.dynamics_batch_size, config.dynamics_grad_clip,
+        config.dynamics_batches, config.dynamics_batch_size, config.dynamics_grad_clip, learner.kernels.dynamics_gradients,
     )
     learner.dynamics_rounds += 1
     return {"dynamics_loss": loss}
@@ -251,11 +255,19 @@ def refresh_normalizers(learner: Learner) -> None:
         network.set_normalizer(learner.normalizer)
 
 # %% ../nbs/15_train.ipynb #062-py
+def compile_learner(learner: Learner) -> bool:
+    """Give the learner compiled kernels, tried out on zeros; whether that worked. Takes from seconds to a minute."""
+    networks = Networks(learner.world, learner.actor, learner.critic, learner.target_actor, learner.target_critic)
+    kernels = tried_kernels(learner.config, networks, learner.replay.data)
+    learner.kernels = EAGER if kernels is None else kernels
+    return kernels is not None
+
+# %% ../nbs/15_train.ipynb #064-py
 def ready(learner: Learner) -> bool:
     """Whether the warm-up is over and updates may be made."""
     return learner.replay.added >= learner.config.warmup_steps
 
-# %% ../nbs/15_train.ipynb #065-py
+# %% ../nbs/15_train.ipynb #067-py
 class Stopwatch:
     """Seconds since its making, and seconds spent in each named part of the loop."""
 
@@ -275,7 +287,7 @@ class Stopwatch:
         parts = {name: round(seconds, 3) for name, seconds in self.parts.items()}
         return {"step": step, "seconds": round(time.perf_counter() - self.start, 3), **parts}
 
-# %% ../nbs/15_train.ipynb #068-py
+# %% ../nbs/15_train.ipynb #070-py
 Hook = Callable[[str, list[dict[str, float]]], bool]  # (table, rows) -> whether to go on
 
 

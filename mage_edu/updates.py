@@ -3,7 +3,7 @@
 # %% ../nbs/10_updates.ipynb #002-py
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from .replay import Transitions
 from .targets import Step, TargetNoise, World, bootstrapped_target, target_and_action_gradient
 
 # %% auto #0
-__all__ = ['huber', 'CriticTarget', 'critic_target', 'CriticLoss', 'critic_loss', 'actor_loss', 'gradient_step', 'polyak_update']
+__all__ = ['huber', 'CriticTarget', 'critic_target', 'CriticLoss', 'critic_loss', 'actor_loss', 'critic_gradients',
+           'actor_gradients', 'polyak_update']
 
 # %% ../nbs/10_updates.ipynb #005-py
 def huber(error: Tensor) -> Tensor:
@@ -84,15 +85,18 @@ def actor_loss(actor: Actor, critic: Critic, obs: Tensor, preactivation_weight: 
     return loss if preactivation_weight == 0.0 else loss + preactivation_weight * u.square().sum(-1).mean()
 
 # %% ../nbs/10_updates.ipynb #040-py
-def gradient_step(loss: Tensor, optimizer: torch.optim.Optimizer, grad_clip: float) -> None:
-    """One optimizer step on `loss`, gradients clipped elementwise to +-grad_clip; only the optimizer's parameters move."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_value_(parameters, grad_clip)
-    optimizer.step()
+def critic_gradients(config: Config, critic: Critic, target: CriticTarget) -> tuple[CriticLoss, Sequence[Tensor]]:
+    """The critic's loss without its graph, and the gradients of its total in the order of `critic.parameters()`."""
+    loss = critic_loss(config, critic, target)
+    return loss._replace(total=loss.total.detach()), torch.autograd.grad(loss.total, list(critic.parameters()))
 
-# %% ../nbs/10_updates.ipynb #043-py
+
+def actor_gradients(config: Config, actor: Actor, critic: Critic, obs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    """The actor's loss without its graph, and its gradients in the order of `actor.parameters()`."""
+    loss = actor_loss(actor, critic, obs, config.preactivation_weight)
+    return loss.detach(), torch.autograd.grad(loss, list(actor.parameters()))
+
+# %% ../nbs/10_updates.ipynb #044-py
 @torch.no_grad()
 def polyak_update(target: torch.nn.Module, online: torch.nn.Module, polyak: float) -> None:
     """target <- (1 - polyak) target + polyak online, for all parameters at once, in place."""

@@ -14,7 +14,8 @@ from mage_edu.replay import Transitions
 from mage_edu.targets import (
     Step, TargetNoise, World, bootstrapped_target, draw_noise, horizon_weights, target_and_action_gradient,
 )
-from mage_edu.updates import actor_loss, critic_loss, critic_target, gradient_step, polyak_update
+from mage_edu.networks import apply_gradients
+from mage_edu.updates import actor_gradients, actor_loss, critic_gradients, critic_loss, critic_target, polyak_update
 
 OBS_DIM, ACT_DIM, BATCH, MEMBERS = 4, 2, 24, 3
 ARGUMENTS = ("world", "actor", "target_actor", "target_critic")
@@ -106,7 +107,7 @@ def test_critic_update_touches_the_online_critic_only(algorithm, knobs):
     assert with_gradients(pieces)[0] == set()
     assert not any(x.requires_grad for x in target if x is not None)
     optimizer = torch.optim.RAdam(pieces["critic"].parameters(), lr=1e-3)
-    gradient_step(critic_loss(config, pieces["critic"], target).total, optimizer, config.grad_clip)
+    apply_gradients(critic_gradients(config, pieces["critic"], target)[1], optimizer, config.grad_clip)
     assert with_gradients(pieces)[0] == {"critic"}
     assert moved(pieces, before) == {"critic"}
     hidden = [p.grad for p in pieces["critic"].weights]
@@ -117,7 +118,8 @@ def test_actor_update_touches_the_actor_only():
     pieces = make_pieces()
     before = snapshot(pieces)
     optimizer = torch.optim.RAdam(pieces["actor"].parameters(), lr=1e-3)
-    gradient_step(actor_loss(pieces["actor"], pieces["critic"], pieces["batch"].obs), optimizer, 5.0)
+    config = make_config("mage", "tiny")
+    apply_gradients(actor_gradients(config, pieces["actor"], pieces["critic"], pieces["batch"].obs)[1], optimizer, 5.0)
     assert with_gradients(pieces) == ({"actor"}, {"actor"})
     assert moved(pieces, before) == {"actor"}
 

@@ -1,0 +1,89 @@
+"""Compiled kernels: the same numbers as the eager ones after whole updates, and a clear line where there is no compiler."""
+import json
+
+import pytest
+import torch
+
+from mage_edu import MAGEAgent, kernels, train
+from mage_edu.config import make_config
+from mage_edu.envs import ActionScale, make_env
+from mage_edu.kernels import EAGER, compile_pays
+from mage_edu.train import agent_update, build_learner, compile_learner, dynamics_update, environment_step, refresh_normalizers
+
+NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
+SMALL = dict(actor_width=16, critic_width=16, dynamics_width=16, batch_size=8, dynamics_batch_size=8, dynamics_batches=2, warmup_steps=50)
+
+
+def filled(config, env_id, dtype):
+    """A learner with 200 random transitions, all of it in `dtype`."""
+    env = make_env(env_id)
+    learner = build_learner(config, env)
+    for _ in range(200):
+        environment_step(learner, env)
+    learner.dynamics.set_normalizer(learner.normalizer)
+    refresh_normalizers(learner)
+    for name in NETWORKS:
+        getattr(learner, name).to(dtype)
+    learner.replay.data = type(learner.replay.data)(*(column.to(dtype) for column in learner.replay.data))
+    scale = learner.world.scale
+    object.__setattr__(learner.world, "scale", ActionScale(scale.low.to(dtype), scale.high.to(dtype)))
+    return learner
+
+
+@pytest.mark.parametrize("env_id, dtype, limit", [("InvertedPendulum-v5", torch.float32, 1e-5), ("HalfCheetah-v5", torch.float64, 1e-9)])
+def test_compiled_and_eager_updates_agree(env_id, dtype, limit):
+    config = make_config("mage", "tiny", warmup_steps=250, critic_layer_norm=True, preactivation_weight=0.03, imagined_noise=0.1)
+    eager, compiled = filled(config, env_id, dtype), filled(config, env_id, dtype)
+    start = {name: [p.detach().clone() for p in getattr(eager, name).parameters()] for name in NETWORKS}
+    assert compile_learner(compiled) and compiled.kernels is not EAGER
+    for learner in (eager, compiled):
+        agent_update(learner), agent_update(learner), dynamics_update(learner)  # the second moves the actor too
+    for name in NETWORKS:
+        for before, a, b in zip(start[name], getattr(eager, name).parameters(), getattr(compiled, name).parameters(), strict=True):
+            assert not torch.equal(before, a) and not torch.equal(before, b), name
+            assert (a - b).norm() <= limit * a.norm(), name
+
+
+class NoCompiler(RuntimeError):
+    """What stands here for torch's own error."""
+
+
+def without_compiler(function):
+    """In the place of `compiled`: a function that fails at its first call."""
+    def call(*arguments):
+        raise NoCompiler("no C++ compiler\nand more lines")
+    return call
+
+
+def test_a_missing_compiler_is_told_and_the_run_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(kernels, "compiled", without_compiler)
+    agent = MAGEAgent("Pendulum-v1", "mage", "tiny", out=tmp_path / "run", compile=True, **SMALL)
+    with pytest.warns(UserWarning, match=r"torch.compile does not work here \(NoCompiler: no C\+\+ compiler\); training goes on"):
+        agent.learn(60)
+    assert agent.num_timesteps == 60 and agent.learner.kernels is EAGER
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["compile"] is False
+
+
+@pytest.mark.parametrize("wanted, steps, called", [("auto", 100, False), ("auto", 10_050, True), (True, 100, True), (False, 10_050, False)])
+def test_when_a_run_is_compiled(monkeypatch, tmp_path, wanted, steps, called):
+    calls = []
+    monkeypatch.setattr("mage_edu.agent.compile_learner", lambda learner: calls.append(learner) or True)
+    monkeypatch.setattr("mage_edu.agent.train", lambda *arguments: None)
+    agent = MAGEAgent("Pendulum-v1", "mage", "tiny", out=tmp_path / "run", compile=wanted, **SMALL)
+    noted = lambda: json.loads((tmp_path / "run" / "config.json").read_text())["compile"]
+    assert noted() == wanted
+    agent.learn(steps)
+    assert bool(calls) is called and noted() is called
+
+
+def test_the_threshold_counts_updates():
+    config = make_config("mage", "tiny", updates_per_step=4, warmup_steps=200)
+    assert compile_pays(config, 2_700) and not compile_pays(config, 2_699)
+
+
+@pytest.mark.parametrize("wrong", ["yes", 1, None, 0.0])
+def test_other_words_for_compile_are_refused(wrong, tmp_path):
+    with pytest.raises(ValueError, match="compile=.*expected True, False or 'auto'"):
+        MAGEAgent("Pendulum-v1", "mage", "tiny", out=tmp_path / "run", compile=wrong)
+    assert not (tmp_path / "run").exists()
+    assert train.EAGER is EAGER
