@@ -179,7 +179,7 @@ ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "paper": dict(),  # the defaults of Config are the authors' settings
     "laptop": dict(
-        actor_width=256, critic_width=256, actor_lr=3e-4, critic_lr=1e-3, preactivation_weight=0.03, polyak=0.01,
+        actor_width=256, critic_width=256, actor_lr=3e-4, critic_lr=1e-3, preactivation_weight=0.03, polyak=0.05,
         critic_layer_norm=True,
         batch_size=128, updates_per_step=4, members=4, dynamics_layers=3, dynamics_width=200, dynamics_lr=1e-3,
         dynamics_batch_size=128, dynamics_batches=40,

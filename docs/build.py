@@ -1,0 +1,124 @@
+"""Build the site from the README, the stored notebooks and the docstrings: `python docs/build.py FOLDER` makes FOLDER/html.
+
+The pages are laid out in FOLDER/source as the files are laid out here, so that a link between two files is a link between two pages.
+"""
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+from sphinx.cmd.build import main as sphinx_build
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # the docstrings of this folder's library, whichever is installed
+import mage_edu  # noqa: E402
+
+FIRST = ("quickstart", "notation")  # what comes before the numbered notebooks
+LOCAL_LINK = re.compile(r"\]\(([^)#:\s]+)[^)]*\)")
+
+
+def course(root: Path) -> list[tuple[str, list[Path]]]:
+    """The sections of the site and the notebooks in each, in reading order, from the names of the files."""
+    top = sorted((root / "nbs").glob("*.ipynb"))
+    numbered = [path for path in top if re.match(r"\d", path.stem)]
+    others = [path for path in top if path not in numbered]
+    others.sort(key=lambda path: (FIRST.index(path.stem) if path.stem in FIRST else len(FIRST), path.stem))
+    deeper = sorted(path for path in (root / "nbs").rglob("*.ipynb") if path not in top and not hidden(path, root))
+    sections = [("Start here", others), ("The course", numbered), ("Lessons", deeper)]
+    return [(caption, notebooks) for caption, notebooks in sections if notebooks]
+
+
+def hidden(path: Path, root: Path) -> bool:
+    """Whether a tool put the file there: editors keep copies in folders like .ipynb_checkpoints."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def title_and_module(path: Path) -> tuple[str, str | None]:
+    """A notebook's first heading, and the module it exports to, if any."""
+    cells = nbformat.read(path, as_version=4).cells
+    headings = (re.search(r"^# (.+)", cell.source, re.MULTILINE) for cell in cells if cell.cell_type == "markdown")
+    modules = (re.search(r"^#\| *default_exp +(\S+)", cell.source, re.MULTILINE) for cell in cells if cell.cell_type == "code")
+    title, module = next(filter(None, headings), None), next(filter(None, modules), None)
+    return (title[1] if title else path.stem), (module[1] if module else None)
+
+
+def toctree(caption: str, pages: list[str]) -> str:
+    """A section of the navigation."""
+    return "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```", ""])
+
+
+def page_name(path: Path, root: Path) -> str:
+    """How Sphinx calls the page of a file."""
+    return path.relative_to(root).with_suffix("").as_posix()
+
+
+def home_page(readme: str, sections: list[tuple[str, list[Path]]], root: Path) -> str:
+    """The README, and behind it the navigation of the site."""
+    trees = [toctree(caption, [page_name(path, root) for path in notebooks]) for caption, notebooks in sections]
+    return "\n".join([readme, *trees, toctree("Reference", ["api/index"])])
+
+
+def api_page(module: str, title: str, notebook: str) -> str:
+    """The page of a module: where it is built, then its docstrings."""
+    return f"# mage_edu.{module}\n\nBuilt in [{title}](../{notebook}).\n\n```{{eval-rst}}\n.. automodule:: mage_edu.{module}\n```\n"
+
+
+def api_index(modules: list[tuple[str, str, str]], public: dict[str, str]) -> str:
+    """The page that lists the public names and all modules; a module is given with its notebook's title and file."""
+    names = [f"| {{py:obj}}`{name} <mage_edu.{home}.{name}>` | [`mage_edu.{home}`]({home}.md) |" for name, home in public.items()]
+    rows = [f"| [`mage_edu.{module}`]({module}.md) | [{title}](../{notebook}) |" for module, title, notebook in modules]
+    return "\n".join([
+        "# Library reference", "",
+        "What most programs need can be imported from `mage_edu` itself; importing it costs nothing until a name is used.", "",
+        "| name | lives in |", "| --- | --- |", *names, "",
+        "Each module is built in a notebook, which explains what the docstrings only name.", "",
+        "| module | built in |", "| --- | --- |", *rows, "",
+        "```{toctree}", ":hidden:", "", *(module for module, _, _ in modules), "```", "",
+    ])
+
+
+def linked_files(text: str, root: Path) -> list[str]:
+    """The files that a page in `root` links to and that are no pages themselves: pictures, tables, the licence."""
+    return sorted({link for link in LOCAL_LINK.findall(text) if (root / link).is_file() and not link.endswith((".md", ".ipynb"))})
+
+
+def lay_out(root: Path, source: Path, public: dict[str, str]) -> None:
+    """Write every page's source into the folder `source`."""
+    sections = course(root)
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    notebooks = [path for _, paths in sections for path in paths]
+    for name in [path.relative_to(root).as_posix() for path in notebooks] + linked_files(readme, root):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / name, source / name)
+    (source / "index.md").write_text(home_page(readme, sections, root), encoding="utf-8")
+
+    found = [(module, title, path.relative_to(root).as_posix()) for path in notebooks for title, module in [title_and_module(path)] if module]
+    (source / "api").mkdir()
+    (source / "api" / "index.md").write_text(api_index(found, public), encoding="utf-8")
+    for module, title, notebook in found:
+        (source / "api" / f"{module}.md").write_text(api_page(module, title, notebook), encoding="utf-8")
+
+
+def public_names() -> dict[str, str]:
+    """What `from mage_edu import ...` offers, with the module that holds it."""
+    names = [name for name in mage_edu.__all__ if name != "__version__"]
+    return {name: getattr(mage_edu, name).__module__.removeprefix("mage_edu.") for name in names}
+
+
+def build(out: Path) -> int:
+    """Build everything anew in `out`; a warning is an error. Returns Sphinx's exit code."""
+    for name in ("source", "doctrees", "html", "jupyter_execute"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    lay_out(ROOT, out / "source", public_names())
+    options = ["-q", "-W", "--keep-going", "-c", str(ROOT / "docs"), "-d", str(out / "doctrees")]
+    return sphinx_build([*options, str(out / "source"), str(out / "html")])
+
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1]).resolve()
+    code = build(out)
+    print("The site could not be built." if code else f"The site: {out / 'html' / 'index.html'}")
+    sys.exit(code)
