@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHO
 unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
 unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 
-.PHONY: help install train test test-export test-notebooks test-slow results bench clean
+.PHONY: help install train test test-export test-notebooks test-slow docs results bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -55,10 +55,19 @@ test-notebooks: install ## check only that the notebooks run from top to bottom
 test-slow: install ## run the tests that `make test` leaves out because they are slow
 	$(BIN)/python -m pytest -m slow
 
-# What README and quickstart show; on two cores it takes about forty minutes.
+docs: install ## build the site from the stored notebooks and the docstrings, in _docs/html
+	$(BIN)/python docs/build.py _docs
+
+# What README and quickstart show; on two cores it takes about two hours. Finished runs are skipped when it is called again.
+RESULTS_SWEEP = $(BIN)/mage-edu sweep --algorithms mage dyna-td3 td3 --seeds 0 1 2 3 4 --size laptop --workers 2
 results: install ## measure the learning curves in results/ again
-	$(BIN)/mage-edu sweep --envs HalfCheetah-v5 --algorithms mage td3 --seeds 0 1 2 3 4 --steps 5000 --size laptop --workers 2 --out runs/halfcheetah
-	mkdir -p results/halfcheetah && cp runs/halfcheetah/sweep.csv results/halfcheetah/sweep.csv
+	$(RESULTS_SWEEP) --envs HalfCheetah-v5 --steps 10000 --out runs/halfcheetah
+	$(RESULTS_SWEEP) --envs InvertedPendulum-v5 --steps 5000 --out runs/invertedpendulum
+	mkdir -p results/halfcheetah results/invertedpendulum
+	cp runs/halfcheetah/sweep.csv results/halfcheetah/sweep.csv
+	cp runs/halfcheetah/HalfCheetah-v5.png results/halfcheetah/curves.png
+	cp runs/invertedpendulum/sweep.csv results/invertedpendulum/sweep.csv
+	cp runs/invertedpendulum/InvertedPendulum-v5.png results/invertedpendulum/curves.png
 
 bench: install ## measure the milliseconds of an update at each size, beside the plain version
 	$(BIN)/mage-edu bench

@@ -33,6 +33,7 @@ autodoc_default_options = {
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 100
+viewcode_follow_imported_members = False  # a constant lives where it is listed, not where its type does
 add_module_names = False
 smartquotes = False  # quotes in docstrings are often Python
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -9,7 +10,7 @@ import io
 import pkgutil
 import re
 import tokenize
-from typing import Any, Iterator
+from typing import Any, Iterator, get_type_hints
 
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
@@ -70,6 +71,28 @@ def comments_beside(module: str) -> dict[str, str]:
     return {name: comment for name, comment in lines.items() if comment}
 
 
+class Long:
+    """What a signature shows in the place of a default that is too long to read."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+def shorten_signature(dataclass: type) -> None:
+    """Leave a dataclass's signature its types, without what `Annotated` tells the command line, and its short defaults."""
+    if not dataclasses.is_dataclass(dataclass):
+        return
+    hints, make = get_type_hints(dataclass), dataclass.__init__
+    dataclass.__annotations__ = {name: hints[name] for name in dataclass.__annotations__}
+    make.__annotations__ = get_type_hints(make)
+    make.__defaults__ = tuple(Long() if len(repr(value)) > LONGEST_VALUE else value for value in make.__defaults__ or ()) or None
+
+
+def skip(app: Sphinx, what: str, name: str, thing: Any, default: bool, options: Any) -> bool | None:
+    """Leave out classes that a module makes while it is imported: no source and no comment describes them."""
+    return True if what == "module" and inspect.isclass(thing) and not thing.__module__.startswith("mage_edu.") else None
+
+
 def document_fields(app: Sphinx) -> None:
     """Give autodoc the comments as the docstrings of constants and fields, which have none of their own."""
     for name in modules():
@@ -83,7 +106,9 @@ def document_fields(app: Sphinx) -> None:
                 analyzer.attr_docs[owner, field] = [comments_beside(name).get(full_name, ""), "", *hidden]
                 analyzer.tagorder.setdefault(full_name, line)
         for owner, thing in vars(module).items():
-            if inspect.isclass(thing) and thing.__module__ == name:  # fields of parents first, in their order, not by name
+            if inspect.isclass(thing) and thing.__module__ == name:
+                shorten_signature(thing)
+                # fields of parents first, in their order, not by name
                 fields = [field for parent in reversed(thing.__mro__) for field in vars(parent).get("__annotations__", {})]
                 analyzer.tagorder.update({f"{owner}.{field}": place - len(fields) for place, field in enumerate(fields)})
 
@@ -104,5 +129,6 @@ def rewrite(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("builder-inited", document_fields)
+    app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", rewrite)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

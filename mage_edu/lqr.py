@@ -115,7 +115,7 @@ def random_lqr(generator: torch.Generator, n: int = 3, m: int = 2, radius: float
     """A random problem whose A has this spectral radius, and a policy K (m, n) for it that is not optimal.
 
     `noise` is the variance of each component of the process noise. `off_optimal` is the relative size of the random change made to the
-    optimal gain; it is halved until the policy has a finite value with some room (discount * rho(F)^2 at most 0.9).
+    optimal gain; it is halved until discount * rho(F)^2 is at most 0.9, or half-way from its optimal value to 1 where that is more.
     """
     normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     A, B = normal(n, n), normal(n, m)
@@ -124,9 +124,11 @@ def random_lqr(generator: torch.Generator, n: int = 3, m: int = 2, radius: float
     C = -(root @ root.T + 0.1 * torch.eye(n + m, dtype=torch.float64))
     eye = torch.eye(n, dtype=torch.float64)
     lqr = LQR(A, B, (C + C.T) / 2, discount, eye, noise * eye)
-    best, change = riccati_gain(lqr, 200), normal(m, n)
+    best, change = riccati_gain(lqr, 60), normal(m, n)
     change = off_optimal * change * best.norm() / change.norm()
-    while discount * torch.linalg.eigvals(A + B @ (best + change)).abs().max() ** 2 > 0.9:
+    growth = lambda K: discount * torch.linalg.eigvals(A + B @ K).abs().max().item() ** 2
+    limit = max(0.9, (1.0 + growth(best)) / 2)
+    while growth(best + change) > limit:
         change = change / 2
     return lqr, best + change
 

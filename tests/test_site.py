@@ -1,0 +1,248 @@
+"""The site as it is built: every page is there and in order, complete without a network, and every link leads somewhere."""
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+from functools import cached_property
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+from test_imports import ORDER
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted(path.relative_to(ROOT) for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+MODULES = [module for module in ORDER if (ROOT / "mage_edu" / f"{module}.py").is_file()]
+DIRECTIVE = re.compile(r"^\s*#\s*\|.*$", re.MULTILINE)
+LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "object": "data"}
+
+
+class Page(HTMLParser):
+    """One pass over a page: its tags, and its text inside and outside of code. `tree` is slower, for what needs structure."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inside: list[str] = []  # open blocks of code, and of what is not text
+        self.code, self.prose = "", ""
+        self.html = file.read_text(encoding="utf-8")
+        self.feed(self.html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("pre", "code", "script", "style"):
+            self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.inside and tag == self.inside[-1]:
+            self.inside.pop()
+            self.code += "\n" if tag == "pre" else ""
+
+    def handle_data(self, data):
+        if "pre" in self.inside:
+            self.code += data
+        elif not self.inside:
+            self.prose += data
+
+    @cached_property
+    def tree(self) -> BeautifulSoup:
+        return BeautifulSoup(self.html, "html.parser")
+
+
+Pages = dict[str, Page]  # by their path below the site's root
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The site, built into a temporary folder; a warning fails the build."""
+    out = tmp_path_factory.mktemp("site")
+    result = subprocess.run([sys.executable, str(ROOT / "docs" / "build.py"), str(out)], cwd=out, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return out / "html"
+
+
+def parse(folder: Path) -> Pages:
+    """All pages below a folder."""
+    files = sorted(folder.rglob("*.html"))
+    return {file.relative_to(folder).as_posix(): Page(file) for file in files if "_static" not in file.parts}
+
+
+@pytest.fixture(scope="module")
+def pages(site) -> Pages:
+    return parse(site)
+
+
+def page_of(notebook: Path) -> str:
+    return notebook.with_suffix(".html").as_posix()
+
+
+def navigation(home: Page) -> list[str]:
+    """Where the side bar of the home page leads, in order."""
+    return [link["href"] for link in home.tree.select("nav.bd-links a.reference.internal")]
+
+
+def external_resources(pages: Pages) -> list[str]:
+    """What a browser would fetch from another host while it shows a page."""
+    urls = [(name, attrs.get(LOADED[tag])) for name, page in pages.items() for tag, attrs in page.tags if tag in LOADED]
+    return [f"{name}: {url}" for name, url in urls if url and urlsplit(url).netloc]
+
+
+def broken_references(pages: Pages, folder: Path) -> list[str]:
+    """Links, pictures, styles and scripts inside the site that lead to no file, or to a place that the page does not have."""
+    places = {name: {attrs["id"] for _, attrs in page.tags if "id" in attrs} for name, page in pages.items()}
+    broken = []
+    for name, page in pages.items():
+        urls = {attrs.get("href", attrs.get("src")) for tag, attrs in page.tags if tag == "a" or tag in LOADED}
+        for url in sorted(filter(None, urls)):
+            parts = urlsplit(url)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (folder / name).parent / unquote(parts.path) if parts.path else folder / name
+            if not target.is_file():
+                broken.append(f"{name}: {url}")
+            elif target.suffix == ".html" and parts.fragment and "_static" not in target.parts:
+                if unquote(parts.fragment) not in places[target.resolve().relative_to(folder.resolve()).as_posix()]:
+                    broken.append(f"{name}: {url}")
+    return broken
+
+
+def test_the_course_is_there_in_order(pages):
+    top = [notebook for notebook in NOTEBOOKS if notebook.parent.name == "nbs"]
+    numbered = [notebook for notebook in top if re.match(r"\d\d", notebook.stem)]
+    expected = [page_of(notebook) for notebook in (Path("nbs/quickstart.ipynb"), Path("nbs/notation.ipynb"), *numbered)]
+    listed = [link for link in navigation(pages["index.html"]) if link.startswith("nbs/")]
+    assert listed[: len(expected)] == expected
+    assert sorted(listed) == sorted(page_of(notebook) for notebook in NOTEBOOKS)
+    assert all(link in pages for link in listed)
+
+
+def test_home_is_the_readme(pages):
+    headings = re.findall(r"^## (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [heading.find(string=True) for heading in pages["index.html"].tree.find("article").find_all("h2")] == headings
+
+
+def test_a_page_shows_all_of_its_notebook(pages):
+    for notebook in NOTEBOOKS:
+        cells = json.loads((ROOT / notebook).read_text(encoding="utf-8"))["cells"]
+        page = pages[page_of(notebook)]
+        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        visible = [DIRECTIVE.sub("", source).strip() for source in sources if not re.search(r"^#\| *(hide|default_exp)", source)]
+        assert [source for source in visible if source not in page.code] == [], notebook
+        pictures = [attrs for tag, attrs in page.tags if tag == "img" and "_images/" in attrs.get("src", "")]
+        assert len(pictures) == sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", [])), notebook
+
+
+def directives(pages: Pages) -> list[str]:
+    """nbdev's directives that a reader would see."""
+    return [f"{name}: {line}" for name, page in pages.items() for line in DIRECTIVE.findall(page.code)]
+
+
+def test_no_directive_is_shown(pages):
+    assert directives(pages) == []
+
+
+def test_hidden_cells_are_left_out(pages):
+    hidden = []
+    for notebook in NOTEBOOKS:
+        for cell in json.loads((ROOT / notebook).read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "code" and re.search(r"^#\| *hide *$", source, re.MULTILINE):
+                hidden.append((notebook, DIRECTIVE.sub("", source).strip()))
+    assert hidden
+    assert [source for notebook, source in hidden if source in pages[page_of(notebook)].code] == []
+
+
+def test_nothing_is_loaded_from_elsewhere(site, pages):
+    assert external_resources(pages) == []
+    styles = {file.name: re.findall(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^)\"';]+", file.read_text(encoding="utf-8"))
+              for file in site.rglob("*.css")}
+    assert styles and not any(styles.values()), styles
+
+
+def test_links_and_pictures_lead_somewhere(site, pages):
+    assert broken_references(pages, site) == []
+
+
+def test_no_path_of_this_machine_is_published(site):
+    texts = {file.name: file.read_text(encoding="utf-8") for file in site.rglob("*") if file.suffix in (".html", ".js", ".css", ".txt", ".md")}
+    machine = (str(ROOT), str(site.parent), str(Path(sys.prefix)))
+    assert [name for name, text in texts.items() if any(path in text for path in machine)] == []
+
+
+def test_mathematics_is_ready_for_mathjax(site, pages):
+    blocks = pages["nbs/09_targets.html"].tree.select("div.math.notranslate")
+    assert any(r"\min_{\text{twins}} Q'" in block.get_text() for block in blocks)
+    with_math = [name for name, page in pages.items() if any("math" in (attrs.get("class") or "").split() for _, attrs in page.tags)]
+    assert {"nbs/notation.html", "nbs/09_targets.html"} <= set(with_math)
+    for name in with_math:
+        (script,) = [attrs["src"] for tag, attrs in pages[name].tags if tag == "script" and "tex-svg" in (attrs.get("src") or "")]
+        assert ((site / name).parent / script.partition("?")[0]).stat().st_size > 1_000_000
+    assert [name for name, page in pages.items() if name.startswith("nbs/") and "$$" in page.prose] == []
+
+
+def test_every_module_has_a_page_in_the_order_of_imports(pages):
+    listed = [link for link in navigation(pages["index.html"]) if link.startswith("api/")]
+    assert listed == ["api/index.html", *(f"api/{module}.html" for module in MODULES)]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_an_api_page_describes_what_the_module_exports(pages, module):
+    page, library = pages[f"api/{module}.html"].tree, importlib.import_module(f"mage_edu.{module}")
+    for name in library.__all__:
+        thing = getattr(library, name)
+        if (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__module__ == library.__name__:
+            entry = page.find(id=f"{library.__name__}.{name}")
+            assert entry is not None and entry.select_one("a[href*=_modules]"), f"{name}: no entry with a link to its source"
+            summary = re.sub(r"\W+", "", inspect.getdoc(thing).splitlines()[0])
+            assert summary in re.sub(r"\W+", "", entry.find_next_sibling("dd").get_text()), name
+
+
+def test_comments_beside_fields_are_on_the_api_pages(pages):
+    """Of the class itself, and of one that inherits the field."""
+    for owner in ("AgentSettings", "Config"):
+        described = pages["api/config.html"].tree.find(id=f"mage_edu.config.{owner}.policy_delay").find_next_sibling("dd").get_text()
+        assert "critic updates per actor update" in described
+
+
+def test_the_search_knows_the_words_of_the_course(site):
+    text = (site / "searchindex.js").read_text(encoding="utf-8")
+    index = json.loads(re.fullmatch(r"Search\.setIndex\((.*)\)", text, re.DOTALL)[1])
+    found = [index[kind].get("bootstrap", []) for kind in ("terms", "titleterms")]
+    numbers = {number for one in found for number in ([one] if isinstance(one, int) else one)}
+    assert {"nbs/09_targets", "api/targets"} <= {index["docnames"][number] for number in numbers}
+    assert (site / "search.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ('<a href="no.html">x</a>', "no.html"),
+        ('<a href="#nowhere">x</a>', "#nowhere"),
+        ('<a href="index.html#nowhere">x</a>', "index.html#nowhere"),
+        ('<img src="no.png">', "no.png"),
+        ('<link href="no.css">', "no.css"),
+        ('<script src="no.js?v=1"></script>', "no.js?v=1"),
+    ],
+)
+def test_a_broken_reference_would_be_noticed(tmp_path, body, complaint):
+    (tmp_path / "index.html").write_text(f'<p id="here"><a href="#here">x</a><a href="index.html#here">x</a>{body}</p>', encoding="utf-8")
+    assert broken_references(parse(tmp_path), tmp_path) == [f"index.html: {complaint}"]
+
+
+@pytest.mark.parametrize(
+    "body", ['<script src="https://host/x.js"></script>', '<link href="//host/x.css">', '<img src="http://host/x.png">', '<iframe src="https://host/"></iframe>']
+)
+def test_an_external_resource_would_be_noticed(tmp_path, body):
+    (tmp_path / "index.html").write_text(f'<a href="https://host/">x</a><img src="data:image/png;base64,">{body}', encoding="utf-8")
+    assert len(external_resources(parse(tmp_path))) == 1
+
+
+def test_a_directive_would_be_noticed(tmp_path):
+    (tmp_path / "index.html").write_text("<p>a #| b</p><pre><span>#|</span> export\nx = 1  # a comment | and more</pre>", encoding="utf-8")
+    assert directives(parse(tmp_path)) == ["index.html: #| export"]
