@@ -75,11 +75,12 @@ def fit_critics(lesson: Lesson, value_weight: float = 1.0, gradient_weight: floa
                 polyak: float = 0.02, through_target: bool = False, seeds: int = 8, steps: int = 1_500, lr: float = 2e-3) -> Tensor:
     """Fit `seeds` critics to the policy of a lesson; what `Lesson.measure` says every 50 updates, (seeds, checks, 2).
 
-    The loss is value_weight * td_error^2 + gradient_weight * |action-gradient of the td_error|^2, at the policy's actions plus noise.
+    The loss is value_weight * td_error^2 + gradient_weight * |action-gradient of the td_error|^2, at the policy's actions plus noise,
+    averaged over the batch and summed over seeds, so that each network is trained as if it were alone.
     """
     generator, (n, m) = torch.Generator().manual_seed(0), lesson.sizes
     online = [p.requires_grad_() for p in init_critics(seeds, n + m, 64, generator)]
-    target = [p.detach().clone() for p in online]
+    slow = [p.detach().clone() for p in online]
     optimizer, history = torch.optim.Adam(online, lr=lr, foreach=True), []
     for step in range(steps + 1):
         if step % 50 == 0:
@@ -87,7 +88,7 @@ def fit_critics(lesson: Lesson, value_weight: float = 1.0, gradient_weight: floa
         obs = lesson.states(seeds, 128, generator)
         noise = action_noise * torch.randn(seeds, 128, m, generator=generator)
         action = (obs @ lesson.K.T + noise).requires_grad_()
-        td_error = lesson.target(online if through_target else target, obs, action, generator) - q_values(online, obs, action)
+        td_error = lesson.target(online if through_target else slow, obs, action, generator) - q_values(online, obs, action)
         loss = value_weight * td_error.square().mean(-1).sum()
         if gradient_weight > 0.0:
             (slope,) = torch.autograd.grad(td_error.sum(), action, create_graph=True)
@@ -95,5 +96,5 @@ def fit_critics(lesson: Lesson, value_weight: float = 1.0, gradient_weight: floa
         optimizer.zero_grad()
         loss.backward(inputs=online)
         optimizer.step()
-        torch._foreach_lerp_(target, [p.detach() for p in online], polyak)
+        torch._foreach_lerp_(slow, [p.detach() for p in online], polyak)
     return torch.stack(history, 1)

@@ -99,7 +99,7 @@ def value_constant(lqr: LQR, K: Tensor) -> Tensor:
 
 # %% ../nbs/01_lqr.ipynb #017-py
 def riccati_gain(lqr: LQR, steps: int) -> Tensor:
-    """The gain K (m, n) after `steps` steps of value iteration for the best policy; needs C_aa negative definite."""
+    """The gain K (m, n) after `steps` steps of value iteration for the best policy; needs C negative definite."""
     n, _ = lqr.sizes
     P = torch.zeros(n, n, dtype=lqr.A.dtype)
     K = torch.zeros_like(lqr.B.T)
