@@ -102,6 +102,14 @@ def test_ctrl_c_ends_with_status_130(desk, monkeypatch, capsys):
     assert "what was logged so far is in run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word, given", [("auto", "auto"), ("yes", True), ("no", False)])
+def test_compile_reaches_the_agent(desk, monkeypatch, word, given):
+    seen = []
+    monkeypatch.setattr("mage_edu.agent.MAGEAgent.learn", lambda agent, steps, progress_bar: seen.append(agent.compile))
+    assert cli.main(["train", *TINY, "--steps", "100", "--out", "run", "--compile", word]) == 0
+    assert seen == [given]
+
+
 def test_the_tour(desk, capsys, monkeypatch):
     """Train, train again, evaluate, plot, film: on a tiny Pendulum."""
     command = ["train", *TINY, "--steps", "300", "--video", "--threads", "1", "--discount", "0.95"]
