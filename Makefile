@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ENV ?= HalfCheetah-v5
 ALGORITHM ?= mage
 SIZE ?= laptop
-STEPS ?= 7000
+STEPS ?= 10000
 SEED ?= 0
 
 # What a shell may have set for another Python must not reach this one.
