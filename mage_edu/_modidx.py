@@ -196,6 +196,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'mage_edu.lqr.riccati_gain': ('lqr.html#riccati_gain', 'mage_edu/lqr.py'),
                               'mage_edu.lqr.second_moment': ('lqr.html#second_moment', 'mage_edu/lqr.py'),
                               'mage_edu.lqr.solve_lyapunov': ('lqr.html#solve_lyapunov', 'mage_edu/lqr.py'),
+                              'mage_edu.lqr.spectral_radius': ('lqr.html#spectral_radius', 'mage_edu/lqr.py'),
+                              'mage_edu.lqr.value_backup': ('lqr.html#value_backup', 'mage_edu/lqr.py'),
                               'mage_edu.lqr.value_constant': ('lqr.html#value_constant', 'mage_edu/lqr.py'),
                               'mage_edu.lqr.value_matrix': ('lqr.html#value_matrix', 'mage_edu/lqr.py')},
             'mage_edu.networks': { 'mage_edu.networks.StackedMLP': ('networks.html#stackedmlp', 'mage_edu/networks.py'),

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['check_matrix', 'LQR', 'closed_loop', 'on_policy', 'solve_lyapunov', 'value_matrix', 'value_constant', 'riccati_gain',
-           'random_lqr', 'action_value_matrix', 'quadratic', 'quadratic_gradients', 'second_moment', 'expected_return',
-           'policy_gradient']
+__all__ = ['check_matrix', 'LQR', 'spectral_radius', 'closed_loop', 'on_policy', 'solve_lyapunov', 'value_matrix',
+           'value_constant', 'value_backup', 'riccati_gain', 'random_lqr', 'action_value_matrix', 'quadratic',
+           'quadratic_gradients', 'second_moment', 'expected_return', 'policy_gradient']
 
 # %% ../nbs/01_lqr.ipynb #007-py
 def check_matrix(name: str, matrix: Tensor, rows: int, columns: int, symmetric: bool = False) -> None:
@@ -57,6 +57,11 @@ class LQR:
         return torch.cat([self.A, self.B], 1)
 
 # %% ../nbs/01_lqr.ipynb #010-py
+def spectral_radius(matrix: Tensor) -> float:
+    """The largest modulus of an eigenvalue."""
+    return torch.linalg.eigvals(matrix.detach()).abs().max().item()
+
+
 def closed_loop(lqr: LQR, K: Tensor) -> Tensor:
     """F = A + B K, (n, n), for a policy a = K s with K (m, n).
 
@@ -65,11 +70,10 @@ def closed_loop(lqr: LQR, K: Tensor) -> Tensor:
     n, m = lqr.sizes
     check_matrix("K", K, m, n)
     F = lqr.A + lqr.B @ K
-    radius = torch.linalg.eigvals(F.detach()).abs().max().item()
-    growth = lqr.discount * radius**2
-    if growth >= 1.0:
+    radius = spectral_radius(F)
+    if lqr.discount * radius**2 >= 1.0:
         raise ValueError(
-            f"the closed loop A + B K has spectral radius {radius:.4g}, so squared states grow by discount * radius^2 = {growth:.4g} "
+            f"the closed loop A + B K has spectral radius {radius:.4g}, so squared states grow by discount * radius^2 = {lqr.discount * radius**2:.4g} "
             "a step and the value is not finite; expected below 1: choose a K that stabilizes more, or a smaller discount."
         )
     return F
@@ -98,13 +102,18 @@ def value_constant(lqr: LQR, K: Tensor) -> Tensor:
     return lqr.discount / (1.0 - lqr.discount) * torch.trace(value_matrix(lqr, K) @ lqr.noise_cov)
 
 # %% ../nbs/01_lqr.ipynb #017-py
+def value_backup(lqr: LQR, P: Tensor) -> Tensor:
+    """C + discount [A B]' P [A B], (n + m, n + m): the matrix of r + discount V(s') for V(s) = s'Ps, up to the noise's constant."""
+    return lqr.C + lqr.discount * lqr.step_matrix.T @ P @ lqr.step_matrix
+
+
 def riccati_gain(lqr: LQR, steps: int) -> Tensor:
     """The gain K (m, n) after `steps` steps of value iteration for the best policy; needs C negative definite."""
     n, _ = lqr.sizes
     P = torch.zeros(n, n, dtype=lqr.A.dtype)
     K = torch.zeros_like(lqr.B.T)
     for _ in range(steps):
-        M = lqr.C + lqr.discount * lqr.step_matrix.T @ P @ lqr.step_matrix
+        M = value_backup(lqr, P)
         K = -torch.linalg.solve(M[n:, n:], M[n:, :n])
         P = on_policy(K).T @ M @ on_policy(K)
     return K
@@ -119,14 +128,14 @@ def random_lqr(generator: torch.Generator, n: int = 3, m: int = 2, radius: float
     """
     normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     A, B = normal(n, n), normal(n, m)
-    A = A * radius / torch.linalg.eigvals(A).abs().max()
+    A = A * radius / spectral_radius(A)
     root = normal(n + m, n + m) / math.sqrt(n + m)
     C = -(root @ root.T + 0.1 * torch.eye(n + m, dtype=torch.float64))
     eye = torch.eye(n, dtype=torch.float64)
     lqr = LQR(A, B, (C + C.T) / 2, discount, eye, noise * eye)
     best, change = riccati_gain(lqr, 60), normal(m, n)
     change = off_optimal * change * best.norm() / change.norm()
-    growth = lambda K: discount * torch.linalg.eigvals(A + B @ K).abs().max().item() ** 2
+    growth = lambda K: discount * spectral_radius(A + B @ K) ** 2
     limit = max(0.9, (1.0 + growth(best)) / 2)
     while growth(best + change) > limit:
         change = change / 2
@@ -135,8 +144,7 @@ def random_lqr(generator: torch.Generator, n: int = 3, m: int = 2, radius: float
 # %% ../nbs/01_lqr.ipynb #020-py
 def action_value_matrix(lqr: LQR, K: Tensor) -> Tensor:
     """M of Q(s, a) = z'Mz + constant, (n + m, n + m), with z = [s; a]."""
-    G = lqr.step_matrix
-    return lqr.C + lqr.discount * G.T @ value_matrix(lqr, K) @ G
+    return value_backup(lqr, value_matrix(lqr, K))
 
 
 def quadratic(M: Tensor, obs: Tensor, action: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .lqr import LQR, closed_loop
+from .lqr import LQR, closed_loop, value_backup
 
 # %% auto #0
 __all__ = ['visitation', 'critic_value_matrix', 'bellman_backup', 'td_error_matrix']
@@ -34,8 +34,7 @@ def critic_value_matrix(K: Tensor, M: Tensor) -> Tensor:
 
 def bellman_backup(lqr: LQR, K: Tensor, M: Tensor) -> Tensor:
     """The matrix of r + discount E Q(s', K s') for a critic z'Mz, (n + m, n + m)."""
-    G = lqr.step_matrix
-    return lqr.C + lqr.discount * G.T @ critic_value_matrix(K, M) @ G
+    return value_backup(lqr, critic_value_matrix(K, M))
 
 
 def td_error_matrix(lqr: LQR, K: Tensor, M: Tensor) -> Tensor:
