@@ -3,6 +3,8 @@
 # %% ../nbs/16_agent.ipynb #002-py
 from __future__ import annotations
 
+import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Callable, Literal
 
@@ -10,17 +12,20 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from .checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_checkpoint
 from .config import Config, make_config
 from .envs import draw_faster, make_env
 from .kernels import EAGER, check_compile, compile_pays
 from .evaluate import Evaluator, plot_curves, rollout_frames
+from .resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
 from .storage import RunFolder, evaluation_curve, load_agent, save_agent, write_figure, write_video
-from .train import Learner, act, build_learner, compile_learner, train
+from .train import Learner, act, build_learner, compile_learner, first_interrupt, train
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'NETWORKS', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'record_video',
-           'summary_of', 'keep', 'Reporter', 'open_tensorboard', 'describe_run', 'named_weights', 'restore_weights',
-           'check_steps', 'MAGEAgent', 'start_count', 'settle_compile', 'run_and_save', 'load_into']
+__all__ = ['SHOWN', 'Callback', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'record_video', 'summary_of',
+           'keep', 'tables_of', 'save_checkpoint', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps',
+           'MAGEAgent', 'start_count', 'settle_compile', 'run_and_save', 'how_to_go_on', 'continue_run',
+           'warn_of_changes', 'load_into', 'unbegun']
 
 # %% ../nbs/16_agent.ipynb #006-py
 def pick_device(device: str) -> torch.device:
@@ -109,13 +114,26 @@ def summary_of(kind: str, rows: list[dict[str, float]]) -> dict[str, float]:
 
 # %% ../nbs/16_agent.ipynb #024-py
 def keep(agent: MAGEAgent, kind: str, rows: list[dict[str, float]]) -> None:
-    """Append rows to a run folder's table; with an evaluation, save the agent and redraw the curve too."""
+    """Append rows to a run folder's table; with an evaluation, save the agent and redraw the curve too. Or save a checkpoint."""
+    if kind == "checkpoint":
+        return save_checkpoint(agent)
     getattr(agent.run, kind).append(rows)
     if kind == "evaluations":
         agent.save(agent.run.agent)
         steps, returns = evaluation_curve(agent.run.path)
         curves = {agent.config.algorithm: [(steps, returns.mean(1))]}
         write_figure(agent.run.path / "curve.png", plot_curves(curves, agent.env.spec.id))
+
+
+def tables_of(run: RunFolder) -> list[Path]:
+    """The tables of a run folder, which a checkpoint has to know the lengths of."""
+    return [run.metrics.path, run.evaluations.path, run.timings.path]
+
+
+def save_checkpoint(agent: MAGEAgent) -> None:
+    """Save the agent and a checkpoint in its run folder."""
+    agent.save(agent.run.agent)
+    agent.checkpoints.save(learner_state(agent.learner, agent.env.spec.id), agent.learner.replay)
 
 # %% ../nbs/16_agent.ipynb #026-py
 SHOWN = {"return": "return", "episode_return": "episode", "critic_loss": "critic", "actor_loss": "actor", "dynamics_loss": "dynamics"}
@@ -136,6 +154,8 @@ class Reporter:
         """Take rows of one kind; whether to go on."""
         if self.agent.run is not None:
             keep(self.agent, kind, rows)
+        if kind == "checkpoint":
+            return True
         summary = summary_of(kind, rows)
         if self.writer is not None:
             for name, value in summary.items():
@@ -167,43 +187,22 @@ def open_tensorboard(run: Path) -> Any:
     return SummaryWriter(str(run / "tensorboard"))
 
 # %% ../nbs/16_agent.ipynb #034-py
-def describe_run(env_id: str, config: Config, device: torch.device, compile: bool | str) -> dict[str, Any]:
-    """What config.json holds: environment, settings, and what they ran with."""
+def describe_run(env_id: str, config: Config, device: torch.device, compile: bool | str, total_timesteps: int) -> dict[str, Any]:
+    """What config.json holds: environment, settings, what they ran with, and the step at which the run is to end."""
     import mujoco
 
     versions = {"gymnasium": gym.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__, "torch": torch.__version__}
     return {"env": env_id, "config": config.to_dict(), "device": str(device), "threads": torch.get_num_threads(),
-            "compile": compile, "versions": versions}
+            "compile": compile, "total_timesteps": total_timesteps, "versions": versions}
 
 # %% ../nbs/16_agent.ipynb #037-py
-NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
-
-
-def named_weights(learner: Learner) -> dict[str, torch.Tensor]:
-    """Every network's tensors under one flat set of names, such as `actor.weights.0`."""
-    states = {name: getattr(learner, name).state_dict() for name in NETWORKS}
-    return {f"{name}.{key}": tensor for name, state in states.items() for key, tensor in state.items()}
-
-
-@torch.no_grad()
-def restore_weights(learner: Learner, weights: dict[str, torch.Tensor]) -> None:
-    """Copy saved tensors into a learner's networks. Raises `ValueError`, nothing changed, where a name or shape does not fit."""
-    own = named_weights(learner)
-    wrong = [name for name in sorted(own.keys() | weights.keys())
-             if name not in own or name not in weights or own[name].shape != weights[name].shape]
-    if wrong:
-        raise ValueError(f"the saved weights do not fit this environment and configuration; first at {wrong[0]!r}.")
-    for name, tensor in own.items():
-        tensor.copy_(weights[name])
-
-# %% ../nbs/16_agent.ipynb #040-py
 def check_steps(total_timesteps: int) -> None:
     """Raise `ValueError` unless this is a whole number of at least 0."""
     whole = isinstance(total_timesteps, (int, np.integer)) and not isinstance(total_timesteps, bool)
     if not whole or total_timesteps < 0:
         raise ValueError(f"total_timesteps={total_timesteps!r}: expected a whole number of at least 0.")
 
-# %% ../nbs/16_agent.ipynb #043-py
+# %% ../nbs/16_agent.ipynb #040-py
 class MAGEAgent(ActingAgent):
     """A model-based actor-critic agent, with the face of Stable-Baselines3.
 
@@ -221,7 +220,9 @@ class MAGEAgent(ActingAgent):
             raise ValueError("tensorboard=True with out=None: the log needs a run folder; give out.")
         super().__init__(make_env(env), config, pick_device(device))
         self.tensorboard, self.compile = tensorboard, compile
-        description = describe_run(self.env.spec.id, config, self.device, compile)
+        self.source: RunFolder | None = None  # the run folder it was loaded from, to be continued
+        self.checkpoints: Checkpoints | None = None
+        description = describe_run(self.env.spec.id, config, self.device, compile, 0)
         self.run = None if out is None else RunFolder(out).create(description)  # last: the first thing that writes
 
     def learn(self, total_timesteps: int, callback: Callback | None = None, reset_num_timesteps: bool = True,
@@ -229,13 +230,21 @@ class MAGEAgent(ActingAgent):
         """Train for `total_timesteps` environment steps; returns self.
 
         `callback(agent, metrics)` is called with every row that is logged, and stops the run by returning `False`.
-        `reset_num_timesteps=False` continues the count of an earlier call. An interrupted run saves the agent in its run folder too.
-        Raises `ValueError` for a negative or non-integer number of steps, or for a second run into the same folder.
+        `reset_num_timesteps=False` continues the count of an earlier call; an agent loaded from a run folder continues that run
+        from its newest checkpoint. Ctrl-C ends the run after the step under way, with a checkpoint. Raises `ValueError` for a
+        negative or non-integer number of steps or a second run into one folder, `BlockingIOError` where another process trains
+        in the folder, `Divergence`, and `KeyboardInterrupt` at the end of an interrupted run.
         """
         check_steps(total_timesteps)
-        start_count(self, reset_num_timesteps)
-        settle_compile(self, total_timesteps)
-        run_and_save(self, total_timesteps, Reporter(self, callback, total_timesteps, progress_bar))
+        goal = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
+        run = self.run or (None if reset_num_timesteps else self.source)
+        with nullcontext() if run is None else run.locked():
+            if self.run is None and run is not None:
+                continue_run(self)
+            start_count(self, reset_num_timesteps)
+            settle_compile(self, goal)
+            reporter = Reporter(self, callback, max(0, goal - self.num_timesteps), progress_bar)
+            run_and_save(self, max(0, goal - self.num_timesteps), reporter)
         return self
 
     def save(self, path: str | Path) -> None:
@@ -247,7 +256,7 @@ class MAGEAgent(ActingAgent):
         """The agent of an agent folder or a run folder; it predicts exactly as the saved one did. Details: `load_into`."""
         return load_into(cls, path, env, device)
 
-# %% ../nbs/16_agent.ipynb #045-py
+# %% ../nbs/16_agent.ipynb #042-py
 def start_count(agent: MAGEAgent, reset_num_timesteps: bool) -> None:
     """Begin a new count of steps with a new episode, or continue. Raises `ValueError` for a second run into one folder."""
     if not reset_num_timesteps or agent.num_timesteps == 0:
@@ -257,40 +266,95 @@ def start_count(agent: MAGEAgent, reset_num_timesteps: bool) -> None:
     agent.learner.num_timesteps, agent.learner.obs = 0, None
 
 
-def settle_compile(agent: MAGEAgent, steps: int) -> None:
+def settle_compile(agent: MAGEAgent, goal: int) -> None:
     """Before the first step: decide what "auto" means, compile where wanted, and note what became of it in config.json.
 
-    A decision holds for the life of the agent, so that a run in several parts is computed as one.
+    `goal` is the step at which the run is to end. A decision holds for the life of the agent, so that a run in several parts is
+    computed as one.
     """
-    wanted = compile_pays(agent.config, steps) if agent.compile == "auto" else agent.compile
+    wanted = compile_pays(agent.config, goal) if agent.compile == "auto" else agent.compile
     if wanted and agent.learner.kernels is EAGER:
         wanted = compile_learner(agent.learner)
     agent.compile = wanted
     if agent.run is not None:
-        agent.run.describe(describe_run(agent.env.spec.id, agent.config, agent.device, agent.compile))
+        agent.run.describe(describe_run(agent.env.spec.id, agent.config, agent.device, agent.compile, goal))
 
 
 def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
-    """Train, and save in the run folder whatever happens: an interrupted run keeps what it has learned."""
+    """Train, with a checkpoint before the first step and after the last; Ctrl-C makes the step under way the last."""
     evaluator = Evaluator(lambda: make_env(agent.env.spec.id), agent.config.eval_episodes, agent.config.seed)
-    try:
-        train(agent.learner, agent.env, evaluator, steps, reporter)
-    except BaseException:  # Ctrl-C as well: the environment may stand between two steps
-        agent.learner.obs = None
-        raise
-    finally:
-        reporter.close()
-        evaluator.close()
-        if agent.run is not None:
-            agent.save(agent.run.agent)
+    with first_interrupt() as interrupt:
+        try:
+            if agent.run is not None:
+                agent.checkpoints = agent.checkpoints or Checkpoints(agent.run.checkpoint, tables_of(agent.run))
+                save_checkpoint(agent)
+            train(agent.learner, agent.env, evaluator, steps, reporter, lambda: interrupt.asked)
+            if agent.run is not None:
+                save_checkpoint(agent)
+        except BaseException:  # the environment may stand between two steps
+            agent.learner.obs = None
+            raise
+        finally:
+            reporter.close()
+            evaluator.close()
+    if interrupt.asked:
+        raise KeyboardInterrupt(f"stopped at step {agent.num_timesteps}. {how_to_go_on(agent)}")
 
-# %% ../nbs/16_agent.ipynb #047-py
-def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | None, device: str) -> MAGEAgent:
-    """An agent of class `cls` from an agent folder or a run folder, without a run folder of its own.
 
-    The replay buffer and the optimizers' moments are not part of a saved agent: `learn` first takes `warmup_steps` steps with the
-    saved policy to fill the buffer. Raises `FileNotFoundError` or `ValueError` when the files or the environment do not fit.
+def how_to_go_on(agent: MAGEAgent) -> str:
+    """The sentence that tells how an interrupted run is continued."""
+    if agent.run is None:
+        return "Nothing is on disk; learn(..., reset_num_timesteps=False) goes on."
+    return f"Everything is kept; go on with: mage-edu resume {agent.run.path}"
+
+# %% ../nbs/16_agent.ipynb #044-py
+def continue_run(agent: MAGEAgent) -> None:
+    """Bring a loaded agent to the newest checkpoint of the run it was loaded from, and take over its folder.
+
+    Raises `FileNotFoundError` or `ValueError`, with nothing changed on disk, where no checkpoint can be used.
     """
+    run, env_id = agent.source, agent.env.spec.id
+    described = run.description()
+    if agent.num_timesteps == 0 and not any(path.exists() for path in (*tables_of(run), *run.checkpoint.glob("*.json"))):
+        agent.run = run  # killed before the first checkpoint was complete: begin at the beginning
+        return
+    manifest, checkpoint, reasons = newest_checkpoint(run.checkpoint, tables_of(run))
+    learner = build_learner(agent.config, agent.env, agent.device)
+    try:
+        restore_learner(learner, env_id, checkpoint.state)
+        fill_replay(run.checkpoint, manifest, learner.replay)
+        replay_episode(learner, agent.env)
+    except ValueError as error:
+        raise ValueError(f"{run.checkpoint}: step {checkpoint.state.step}: {error}") from error
+    for reason in reasons:
+        warnings.warn(f"{reason} The checkpoint of step {checkpoint.state.step} is used instead.")
+    agent.compile = described["compile"]
+    warn_of_changes(described, describe_run(env_id, agent.config, agent.device, agent.compile, 0))
+    cut_tables(tables_of(run), manifest)
+    agent.learner, agent.run = learner, run
+    agent.checkpoints = continued(run.checkpoint, tables_of(run), manifest)
+
+
+def warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Warn where a run is continued with other versions, threads or another device."""
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in ("device", "threads", "versions") if before[name] != now[name]]
+    if changed:
+        warnings.warn(f"the run began with other conditions ({'; '.join(changed)}): it goes on correctly, but not bit for bit as it would have.")
+
+# %% ../nbs/16_agent.ipynb #046-py
+def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | None, device: str) -> MAGEAgent:
+    """An agent of class `cls` from an agent folder or a run folder.
+
+    From a run folder with checkpoints, `learn(..., reset_num_timesteps=False)` continues that run. The replay buffer and the
+    optimizers' moments are not part of an agent folder: from one, `learn` first takes `warmup_steps` steps with the saved policy
+    to fill the buffer. Raises `FileNotFoundError` or `ValueError` when the files or the environment do not fit.
+    """
+    run = RunFolder(path)
+    if unbegun(run):
+        content = run.description()
+        agent = cls(make_env(content["env"] if env is None else env), device=device, **content["config"])
+        agent.source = run
+        return agent
     content, weights = load_agent(path)
     made = make_env(content["env"] if env is None else env)
     if made.spec.id != content["env"]:
@@ -302,4 +366,11 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | None,
         raise ValueError(f"{path}: {error}") from error
     agent.learner.normalizer = content["normalizer"]
     agent.learner.num_timesteps = content["num_timesteps"]
+    agent.source = run if run.config.is_file() else None
     return agent
+
+
+def unbegun(run: RunFolder) -> bool:
+    """Whether this is the folder of a run that was killed before its first step was logged or saved."""
+    traces = (run.metrics.path, run.evaluations.path, run.agent, run.checkpoint)
+    return run.config.is_file() and not any(trace.exists() for trace in traces)

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['Settings', 'COMMANDS', 'field_comments', 'optional_settings', 'given', 'check_count', 'run_file', 'output_file',
-           'use_threads', 'Train', 'report_training', 'film_if_possible', 'Evaluate', 'Video', 'run_label', 'Plot',
-           'Envs', 'Sweep', 'summary_lines', 'Bench', 'parse', 'main']
+           'use_threads', 'Train', 'report_training', 'film_if_possible', 'Resume', 'Evaluate', 'Video', 'run_label',
+           'Plot', 'Envs', 'Sweep', 'summary_lines', 'Bench', 'parse', 'main']
 
 # %% ../nbs/19_cli.ipynb #003-py
 import dataclasses
@@ -110,10 +110,7 @@ class Train:
         compile = {"auto": "auto", "yes": True, "no": False}[self.compile]
         agent = MAGEAgent(self.env, self.algorithm, self.size, self.seed, out, self.device, self.tensorboard, compile, **given(self.settings))
         print(f"{self.algorithm} on {self.env}, {self.steps} steps, size {self.size}, seed {self.seed}, in {out}", flush=True)
-        try:
-            agent.learn(self.steps, progress_bar=sys.stderr.isatty())
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped at step {agent.num_timesteps}; what was logged so far is in {out}") from None
+        agent.learn(self.steps, progress_bar=sys.stderr.isatty())
         report_training(agent, out)
         if self.video:
             film_if_possible(agent, out)
@@ -142,7 +139,33 @@ def film_if_possible(agent: "MAGEAgent", out: Path) -> None:
     except RuntimeError as error:
         print(f"{error}\nThe trained agent is kept; afterwards run: mage-edu video {out}", file=sys.stderr)
 
-# %% ../nbs/19_cli.ipynb #035-py
+# %% ../nbs/19_cli.ipynb #036-py
+@dataclass(frozen=True)
+class Resume:
+    """Continue a run that was interrupted or killed, exactly, or a finished one for more steps."""
+    run_folder: Positional[Path]  # run folder
+    steps: int | None = None  # environment step to end at; without it the number the run was started with
+    device: str = "auto"  # auto, cpu or cuda
+
+    def run(self) -> int:
+        """Continue from the newest checkpoint, then say where things are."""
+        from mage_edu.agent import MAGEAgent
+        from mage_edu.storage import RunFolder
+
+        folder = RunFolder(self.run_folder)
+        described = folder.description()
+        use_threads(described["threads"])
+        agent = MAGEAgent.load(self.run_folder, device=self.device)
+        goal = described["total_timesteps"] if self.steps is None else check_count("--steps", self.steps, 0)
+        if agent.num_timesteps >= goal:
+            print(f"{self.run_folder}: has its {agent.num_timesteps} steps already; --steps N goes on to step N")
+            return 0
+        print(f"{agent.config.algorithm} on {agent.env.spec.id}, on to step {goal}, in {self.run_folder}", flush=True)
+        agent.learn(goal - agent.num_timesteps, reset_num_timesteps=False, progress_bar=sys.stderr.isatty())
+        report_training(agent, self.run_folder)
+        return 0
+
+# %% ../nbs/19_cli.ipynb #037-py
 @dataclass(frozen=True)
 class Evaluate:
     """Run a trained agent for some deterministic episodes and print the returns."""
@@ -164,7 +187,7 @@ class Evaluate:
               f"highest {returns.max():.1f}, {len(returns)} episodes")
         return 0
 
-# %% ../nbs/19_cli.ipynb #036-py
+# %% ../nbs/19_cli.ipynb #038-py
 @dataclass(frozen=True)
 class Video:
     """Film one episode of a trained agent."""
@@ -183,14 +206,14 @@ class Video:
         print(f"video: {agent.video(path, seed=self.seed)}")
         return 0
 
-# %% ../nbs/19_cli.ipynb #038-py
+# %% ../nbs/19_cli.ipynb #040-py
 def run_label(config: Config) -> str:
     """Algorithm, size and changed settings; runs that differ only in their seed have the same label."""
     table = make_config(config.algorithm, config.size, seed=config.seed).to_dict()
     changed = [f"{name}={value}" for name, value in config.to_dict().items() if value != table[name]]
     return " ".join([config.algorithm, config.size, *changed])
 
-# %% ../nbs/19_cli.ipynb #040-py
+# %% ../nbs/19_cli.ipynb #042-py
 @dataclass(frozen=True)
 class Plot:
     """Draw the evaluation curves of several runs of one environment."""
@@ -218,7 +241,7 @@ class Plot:
         print(f"curves: {self.out}")
         return 0
 
-# %% ../nbs/19_cli.ipynb #042-py
+# %% ../nbs/19_cli.ipynb #044-py
 @dataclass(frozen=True)
 class Envs:
     """List the environments: dimensions, action bounds, what is added to the observation, how episodes end."""
@@ -237,7 +260,7 @@ class Envs:
             env.close()
         return 0
 
-# %% ../nbs/19_cli.ipynb #045-py
+# %% ../nbs/19_cli.ipynb #047-py
 @dataclass(frozen=True)
 class Sweep:
     """Train environments x algorithms x overrides x seeds, several at once; finished runs are skipped."""
@@ -271,7 +294,7 @@ class Sweep:
             print(f"failed: {' '.join(map(str, run))}: {error}", file=sys.stderr)
         return 1 if failed else 0
 
-# %% ../nbs/19_cli.ipynb #046-py
+# %% ../nbs/19_cli.ipynb #048-py
 def summary_lines(summary: list[dict[str, Any]]) -> list[str]:
     """One line for each environment, algorithm and label: mean, IQM and intervals at its last step."""
     last = {(row["env"], row["algorithm"], row["label"]): row for row in sorted(summary, key=lambda row: row["step"])}
@@ -282,7 +305,7 @@ def summary_lines(summary: list[dict[str, Any]]) -> list[str]:
                      f"mean {row['mean']:.1f}{between('mean')}, IQM {row['iqm']:.1f}{between('iqm')}")
     return lines
 
-# %% ../nbs/19_cli.ipynb #049-py
+# %% ../nbs/19_cli.ipynb #051-py
 @dataclass(frozen=True)
 class Bench:
     """Time the agent update at each size beside the plain version, and a dynamics training batch."""
@@ -299,8 +322,8 @@ class Bench:
         bench(self.sizes, self.repeats, self.env)
         return 0
 
-# %% ../nbs/19_cli.ipynb #051-py
-COMMANDS = {"train": Train, "evaluate": Evaluate, "plot": Plot, "video": Video, "envs": Envs, "sweep": Sweep, "bench": Bench}
+# %% ../nbs/19_cli.ipynb #053-py
+COMMANDS = {"train": Train, "resume": Resume, "evaluate": Evaluate, "plot": Plot, "video": Video, "envs": Envs, "sweep": Sweep, "bench": Bench}
 
 
 def parse(arguments: Sequence[str]) -> Any:
@@ -310,7 +333,7 @@ def parse(arguments: Sequence[str]) -> Any:
         description="Model-based reinforcement learning with action-gradient critics. --debug anywhere shows the full traceback of an error.",
     )
 
-# %% ../nbs/19_cli.ipynb #054-py
+# %% ../nbs/19_cli.ipynb #056-py
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `mage-edu` with these arguments (the process's own by default) and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -80,6 +80,9 @@ class RunSettings:
     eval_interval: int = 1_000  # environment steps between two evaluations
     eval_episodes: int = 10  # episodes per evaluation
     log_interval: int = 250  # environment steps between two rows of metrics.csv
+    checkpoint_interval: int = 1_000  # environment steps between two checkpoints; at most these are lost when a run is killed
+    on_divergence: Literal["stop", "reset"] = "stop"  # what to do when a loss or a weight explodes; reset begins the agent anew
+    divergence_limit: float = 1e6  # losses, targets, weights and normalized predictions above this count as exploded
 
 # %% ../nbs/00_config.ipynb #025-py
 def check_type(name: str, value: Any, kind: Any) -> None:
@@ -95,9 +98,9 @@ def check_type(name: str, value: Any, kind: Any) -> None:
 POSITIVE_INTEGERS = (
     "horizon", "actor_layers", "actor_width", "critic_layers", "critic_width", "policy_delay", "batch_size",
     "members", "dynamics_layers", "dynamics_width", "dynamics_batch_size", "dynamics_interval", "dynamics_batches",
-    "replay_capacity", "eval_interval", "eval_episodes", "log_interval", "updates_per_step", "warmup_steps",
+    "replay_capacity", "eval_interval", "eval_episodes", "log_interval", "checkpoint_interval", "updates_per_step", "warmup_steps",
 )
-POSITIVE = ("actor_lr", "critic_lr", "grad_clip", "dynamics_lr", "dynamics_grad_clip")
+POSITIVE = ("actor_lr", "critic_lr", "grad_clip", "dynamics_lr", "dynamics_grad_clip", "divergence_limit")
 RANGES: Mapping[str, tuple[float, float]] = {  # field: (lowest, highest), both allowed
     "seed": (0, 2**32 - 1), "horizon_mix": (0, 1), "imagined_noise": (0, math.inf), "value_weight": (0, math.inf),
     "gradient_weight": (0, math.inf), "discount": (0, 1), "polyak": (0, 1), "exploration_noise": (0, math.inf),
@@ -130,6 +133,8 @@ def check_combinations(config: "Config") -> None:
     """Raise `ValueError` for settings that are at odds with each other."""
     if config.start not in ("replay", "model"):
         raise ValueError(unknown_name("start", config.start, ["replay", "model"]))
+    if config.on_divergence not in ("stop", "reset"):
+        raise ValueError(unknown_name("on_divergence", config.on_divergence, ["stop", "reset"]))
     if config.log_var_min >= config.log_var_max:
         raise ValueError(f"log_var_min={config.log_var_min}: expected a value below log_var_max={config.log_var_max}.")
     if config.value_weight == 0 and config.gradient_weight == 0:
@@ -180,7 +185,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     "paper": dict(),  # the defaults of Config are the authors' settings
     "laptop": dict(
         actor_width=256, critic_width=256, actor_lr=3e-4, critic_lr=1e-3, preactivation_weight=0.03, polyak=0.05,
-        critic_layer_norm=True,
+        imagined_noise=0.1, critic_layer_norm=True,
         batch_size=128, updates_per_step=4, members=4, dynamics_layers=3, dynamics_width=200, dynamics_lr=1e-3,
         dynamics_batch_size=128, dynamics_batches=40,
     ),
@@ -188,7 +193,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
         actor_width=64, critic_width=64, actor_lr=1e-3, critic_lr=1e-3, batch_size=64, updates_per_step=1,
         members=2, dynamics_layers=2, dynamics_width=64, dynamics_lr=1e-3, dynamics_batch_size=64,
         dynamics_interval=50, dynamics_batches=50, warmup_steps=200,
-        replay_capacity=20_000, eval_interval=500, eval_episodes=5, log_interval=100,
+        replay_capacity=20_000, eval_interval=500, eval_episodes=5, log_interval=100, checkpoint_interval=500,
     ),
 }
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -14,6 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping
 
+import filelock
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -23,13 +25,24 @@ from .config import Config, make_config
 from .replay import Normalizer, RunningStats
 
 # %% auto #0
-__all__ = ['SCHEMA', 'METRICS', 'EVALUATIONS', 'TIMINGS', 'write_atomic', 'write_json', 'read_json', 'rows_as_text', 'Table',
-           'read_rows', 'read_table', 'explain_write_errors', 'new_folders', 'RunFolder', 'next_run_folder',
-           'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
-           'check_agent_path', 'agent_description', 'save_agent', 'find_agent', 'config_from_dict',
-           'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame', 'write_video', 'write_figure']
+__all__ = ['SCHEMA', 'METRICS', 'EVALUATIONS', 'TIMINGS', 'sync_folder', 'write_atomic', 'write_json', 'read_json', 'digest',
+           'seal_of', 'write_sealed', 'read_sealed', 'rows_as_text', 'Table', 'read_rows', 'read_table',
+           'explain_write_errors', 'new_folders', 'RunFolder', 'next_run_folder', 'evaluation_curve', 'stats_to_dict',
+           'stats_from_dict', 'helper_folder', 'replace_folder', 'check_agent_path', 'agent_description',
+           'normalizer_to_dict', 'save_agent', 'find_agent', 'config_from_dict', 'normalizer_from_dict',
+           'read_description', 'load_agent', 'check_frame', 'write_video', 'write_figure']
 
 # %% ../nbs/12_storage.ipynb #009-py
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk (where the operating system lets a folder be opened). Raises `OSError`."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def write_atomic(path: str | Path, data: bytes) -> None:
     """Write a file so that a reader sees the old or the new content, never a part of it.
 
@@ -43,6 +56,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+        sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)  # it is there only if something above failed
 
@@ -64,6 +78,41 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path}: expected JSON ({error}); the file is damaged or not ours.") from error
 
 # %% ../nbs/12_storage.ipynb #016-py
+def digest(data: bytes) -> str:
+    """The SHA-256 of some bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def seal_of(content: Mapping[str, Any]) -> str:
+    """The digest of JSON content in its canonical form, without the entry "sha256" itself."""
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    return digest(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
+
+
+def write_sealed(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object together with the schema and its own digest. Raises as `write_json` does."""
+    content = {"schema": SCHEMA, **content}
+    try:
+        seal = seal_of(content)
+    except TypeError:
+        seal = ""  # `write_json` says what is wrong with the content
+    write_json(path, content | {"sha256": seal})
+
+
+def read_sealed(path: str | Path) -> dict[str, Any]:
+    """Read what `write_sealed` wrote. Raises `ValueError` for another schema, or content that its digest does not fit."""
+    content = read_json(path)
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"{path}: schema {schema!r}, expected {SCHEMA}; it was written by another version or is not ours.")
+    if content.get("sha256") != seal_of(content):
+        raise ValueError(f"{path}: the content does not fit its own digest; the file is damaged or was edited by hand.")
+    return content
+
+# %% ../nbs/12_storage.ipynb #018-py
+SCHEMA = 2  # raised when the files' meaning changes
+
+# %% ../nbs/12_storage.ipynb #021-py
 def rows_as_text(columns: list[str], rows: Iterable[Mapping[str, Any]], header: bool) -> str:
     """Rows as CSV text; a column that a row lacks stays empty."""
     text = io.StringIO()
@@ -92,7 +141,7 @@ class Table:
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             file.write(rows_as_text(self.columns, rows, new))
 
-# %% ../nbs/12_storage.ipynb #020-py
+# %% ../nbs/12_storage.ipynb #025-py
 def read_rows(path: str | Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a CSV file, as text. Raises `OSError`, or `ValueError` for a file that is cut off or uneven."""
     try:
@@ -121,14 +170,13 @@ def read_table(path: str | Path) -> list[dict[str, float | str]]:
     header, rows = read_rows(path)
     return [{name: cell(text) for name, text in zip(header, row)} for row in rows]
 
-# %% ../nbs/12_storage.ipynb #025-py
-SCHEMA = 1  # raised when the files' meaning changes
-METRICS = ("step", "episodes", "episode_return", "episode_length", "critic_loss", "value_loss", "gradient_loss",
-           "actor_loss", "dynamics_loss")
+# %% ../nbs/12_storage.ipynb #030-py
+METRICS = ("step", "episodes", "resets", "episode_return", "episode_length", "critic_loss", "value_loss", "gradient_loss",
+           "target_size", "actor_loss", "dynamics_loss")
 EVALUATIONS = ("step", "episode", "return")
 TIMINGS = ("step", "seconds", "environment", "dynamics", "updates", "evaluation")  # seconds since the start, and in each part
 
-# %% ../nbs/12_storage.ipynb #027-py
+# %% ../nbs/12_storage.ipynb #032-py
 @contextmanager
 def explain_write_errors(path: str | Path, what: str) -> Iterator[None]:
     """Turn an operating-system error inside the block into one of the same type with a sentence that names the path."""
@@ -138,7 +186,7 @@ def explain_write_errors(path: str | Path, what: str) -> Iterator[None]:
         sentence = f"{path}: the {what} cannot be written ({error.strerror or error}); choose another path."
         raise type(error)(sentence) from error
 
-# %% ../nbs/12_storage.ipynb #030-py
+# %% ../nbs/12_storage.ipynb #035-py
 @contextmanager
 def new_folders(path: Path) -> Iterator[None]:
     """Make a folder and its missing parents; when making them or the block fails, remove those that were made."""
@@ -155,9 +203,9 @@ def new_folders(path: Path) -> Iterator[None]:
                 folder.rmdir()
         raise
 
-# %% ../nbs/12_storage.ipynb #033-py
+# %% ../nbs/12_storage.ipynb #038-py
 class RunFolder:
-    """One run on disk: config.json, metrics.csv, evaluations.csv, timings.csv, curve.png, video.mp4, agent/."""
+    """One run on disk: config.json, metrics.csv, evaluations.csv, timings.csv, curve.png, video.mp4, agent/, checkpoint/."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -168,6 +216,7 @@ class RunFolder:
         self.curve = self.path / "curve.png"
         self.video = self.path / "video.mp4"
         self.agent = self.path / "agent"
+        self.checkpoint = self.path / "checkpoint"
 
     def create(self, description: Mapping[str, Any]) -> "RunFolder":
         """Make the folder and write config.json, or leave the disk as it was.
@@ -186,9 +235,29 @@ class RunFolder:
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Write config.json, in the place of an earlier one. Raises `OSError`."""
-        write_json(self.config, {"schema": SCHEMA, **description})
+        write_sealed(self.config, description)
 
-# %% ../nbs/12_storage.ipynb #038-py
+    def description(self) -> dict[str, Any]:
+        """What config.json holds. Raises `FileNotFoundError` or `ValueError` where it is missing or damaged."""
+        if not self.config.is_file():
+            raise FileNotFoundError(f"{self.path}: expected a run folder with {self.config.name} inside.")
+        return read_sealed(self.config)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against other processes. Raises `BlockingIOError` where another one trains in it."""
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        try:
+            with explain_write_errors(self.path, "run folder"):
+                lock.acquire()
+        except filelock.Timeout as error:
+            raise BlockingIOError(f"{self.path}: another process trains in this folder; wait for it, or stop it first.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+# %% ../nbs/12_storage.ipynb #045-py
 def next_run_folder(base: str | Path, name: str) -> Path:
     """The first of base/name-1, base/name-2, ... that does not exist."""
     number = 1
@@ -213,7 +282,7 @@ def evaluation_curve(run: str | Path) -> tuple[np.ndarray, np.ndarray]:
     steps = sorted(by_step)
     return np.array(steps), np.array([by_step[step] for step in steps])
 
-# %% ../nbs/12_storage.ipynb #042-py
+# %% ../nbs/12_storage.ipynb #049-py
 def stats_to_dict(stats: RunningStats) -> dict[str, Any]:
     """Running statistics as JSON; Python writes floats so that they read back exactly."""
     return {"count": stats.count, "mean": stats.mean.tolist(), "sum_sq": stats.sum_sq.tolist()}
@@ -231,7 +300,7 @@ def stats_from_dict(content: Mapping[str, Any]) -> RunningStats:
     stats.count, stats.mean, stats.sum_sq = count, mean, sum_sq
     return stats
 
-# %% ../nbs/12_storage.ipynb #047-py
+# %% ../nbs/12_storage.ipynb #054-py
 def helper_folder(path: Path, purpose: str) -> Path:
     """Where a folder stands while it is written ("saving") or on its way out ("replaced")."""
     return path.with_name(f".{path.name}.{purpose}")
@@ -253,7 +322,7 @@ def replace_folder(new: Path, path: Path) -> None:
     if aside.exists():
         shutil.rmtree(aside)
 
-# %% ../nbs/12_storage.ipynb #051-py
+# %% ../nbs/12_storage.ipynb #058-py
 def check_agent_path(path: Path) -> None:
     """Raise `FileExistsError` when something that is not an agent folder is in the way."""
     if path.exists() and not (path / "agent.json").exists() and (not path.is_dir() or any(path.iterdir())):
@@ -261,11 +330,15 @@ def check_agent_path(path: Path) -> None:
 
 
 def agent_description(env_id: str, config: Config, num_timesteps: int, normalizer: Normalizer) -> dict[str, Any]:
-    """What agent.json holds."""
+    """What agent.json holds besides the digests."""
     return {
-        "schema": SCHEMA, "env": env_id, "num_timesteps": num_timesteps, "config": config.to_dict(),
-        "normalizer": {name: stats_to_dict(getattr(normalizer, name)) for name in ("obs", "action", "delta")},
+        "env": env_id, "num_timesteps": num_timesteps, "config": config.to_dict(), "normalizer": normalizer_to_dict(normalizer),
     }
+
+
+def normalizer_to_dict(normalizer: Normalizer) -> dict[str, Any]:
+    """A normalizer's statistics as JSON."""
+    return {name: stats_to_dict(getattr(normalizer, name)) for name in ("obs", "action", "delta")}
 
 
 def save_agent(path: str | Path, env_id: str, config: Config, num_timesteps: int, weights: Mapping[str, Tensor],
@@ -283,25 +356,24 @@ def save_agent(path: str | Path, env_id: str, config: Config, num_timesteps: int
             if beside.exists():
                 shutil.rmtree(beside)  # from an interrupted run
             beside.mkdir(parents=True)
-            write_atomic(beside / "weights.safetensors", save(tensors))
-            write_json(beside / "agent.json", agent_description(env_id, config, num_timesteps, normalizer))
+            data = save(tensors)
+            write_atomic(beside / "weights.safetensors", data)
+            write_sealed(beside / "agent.json", agent_description(env_id, config, num_timesteps, normalizer) | {"weights": digest(data)})
             replace_folder(beside, target)
         finally:
             shutil.rmtree(beside, ignore_errors=True)  # it is there only if something above failed
 
-# %% ../nbs/12_storage.ipynb #056-py
+# %% ../nbs/12_storage.ipynb #063-py
 def find_agent(path: str | Path) -> Path:
     """The agent folder at `path`, or inside the run folder at `path`. Raises `FileNotFoundError` when there is none."""
-    for folder in (Path(path), RunFolder(path).agent):
+    places = [Path(path), RunFolder(path).agent]
+    asides = [helper_folder(Path(os.path.realpath(place)), "replaced") for place in places]  # where a killed save left the last agent
+    for folder in places + asides:
         if (folder / "agent.json").exists():
             return folder
-    for folder in (Path(path), RunFolder(path).agent):
-        aside = helper_folder(Path(os.path.realpath(folder)), "replaced")
-        if aside.exists():
-            raise FileNotFoundError(f"{path}: an interrupted save left the last agent in {aside}; rename that folder to {folder.name}.")
     raise FileNotFoundError(f"{path}: expected an agent folder or a run folder, with an agent.json inside.")
 
-# %% ../nbs/12_storage.ipynb #059-py
+# %% ../nbs/12_storage.ipynb #066-py
 def config_from_dict(content: Any) -> Config:
     """The inverse of `Config.to_dict`. Raises `ValueError` for a field that is missing, unknown or refused by `Config`."""
     if not isinstance(content, dict):
@@ -322,14 +394,11 @@ def normalizer_from_dict(content: Any) -> Normalizer:
     normalizer.obs, normalizer.action, normalizer.delta = stats["obs"], stats["action"], stats["delta"]
     return normalizer
 
-# %% ../nbs/12_storage.ipynb #062-py
+# %% ../nbs/12_storage.ipynb #069-py
 def read_description(path: Path) -> dict[str, Any]:
     """The checked content of an agent.json, its settings as `Config` and its statistics as `Normalizer`."""
-    content = read_json(path)
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if schema != SCHEMA:
-        raise ValueError(f"{path}: schema {schema!r}, expected {SCHEMA}; it was written by another version or is not an agent.")
-    if missing := {"env", "num_timesteps", "config", "normalizer"} - set(content):
+    content = read_sealed(path)
+    if missing := {"env", "num_timesteps", "config", "normalizer", "weights"} - set(content):
         raise ValueError(f"{path}: {', '.join(sorted(missing))} missing; the file is damaged or not ours.")
     if not isinstance(content["env"], str) or type(content["num_timesteps"]) is not int or content["num_timesteps"] < 0:
         raise ValueError(f"{path}: env {content['env']!r}, num_timesteps {content['num_timesteps']!r}: expected an id and a count.")
@@ -338,7 +407,7 @@ def read_description(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
-# %% ../nbs/12_storage.ipynb #063-py
+# %% ../nbs/12_storage.ipynb #070-py
 def load_agent(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The content of agent.json (its config as a `Config`, its normalizer as a `Normalizer`) and the weights, on the CPU.
 
@@ -348,12 +417,15 @@ def load_agent(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     content, weights = read_description(folder / "agent.json"), folder / "weights.safetensors"
     if not weights.exists():
         raise FileNotFoundError(f"{weights}: missing; the agent folder is incomplete.")
+    data = weights.read_bytes()
+    if digest(data) != content["weights"]:
+        raise ValueError(f"{weights}: does not fit the digest in agent.json; one of the two files is damaged.")
     try:
-        return content, load(weights.read_bytes())
+        return content, load(data)
     except SafetensorError as error:
         raise ValueError(f"{weights}: cannot be read ({error}); the file is damaged or not ours.") from error
 
-# %% ../nbs/12_storage.ipynb #068-py
+# %% ../nbs/12_storage.ipynb #075-py
 def check_frame(frame: Any) -> np.ndarray:
     """The frame, or `ValueError` unless it is (height, width, 3) of uint8."""
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
@@ -383,7 +455,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: int) -> Non
     finally:
         beside.unlink(missing_ok=True)
 
-# %% ../nbs/12_storage.ipynb #076-py
+# %% ../nbs/12_storage.ipynb #083-py
 def write_figure(path: str | Path, figure: Any) -> None:
     """Write a matplotlib figure as a PNG, atomically. Raises `OSError`."""
     data = io.BytesIO()

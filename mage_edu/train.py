@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import copy
+import math
+import signal
+import threading
 import time
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Callable, Iterator, NamedTuple
@@ -28,9 +32,10 @@ from .updates import polyak_update
 
 # %% auto #0
 __all__ = ['Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy', 'build_world', 'radam',
-           'build_learner', 'act', 'explore', 'begin_episode', 'check_finite', 'environment_step', 'agent_update',
-           'dynamics_update', 'dynamics_due', 'refresh_due', 'refresh_normalizers', 'compile_learner', 'ready',
-           'Stopwatch', 'train']
+           'build_actor', 'build_critic', 'build_learner', 'act', 'explore', 'begin_episode', 'check_finite',
+           'environment_step', 'agent_update', 'dynamics_update', 'dynamics_due', 'refresh_due', 'refresh_normalizers',
+           'compile_learner', 'ready', 'Divergence', 'largest', 'network_sizes', 'check_health', 'reset_agent',
+           'handle_divergence', 'learning_step', 'Stopwatch', 'Interrupt', 'first_interrupt', 'train']
 
 # %% ../nbs/15_train.ipynb #008-py
 class Seeds(NamedTuple):
@@ -67,11 +72,11 @@ class Recorder:
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def row(self, step: int, episodes: int) -> dict[str, float]:
+    def row(self, step: int, episodes: int, resets: int = 0) -> dict[str, float]:
         """One row of metrics: means of the losses since the last row, then start anew."""
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
-        return {"step": step, "episodes": episodes, **self.episode, **means}
+        return {"step": step, "episodes": episodes, "resets": resets, **self.episode, **means}
 
 # %% ../nbs/15_train.ipynb #019-py
 @dataclass
@@ -96,7 +101,9 @@ class Learner:
     updates: int = 0  # critic updates made
     dynamics_rounds: int = 0  # training rounds of the ensemble
     episodes: int = 0  # episodes begun
+    resets: int = 0  # how often a diverged agent was begun anew
     obs: np.ndarray | None = None  # where the environment stands; None where an episode has to begin
+    episode_actions: list[Tensor] = field(default_factory=list)  # of the episode under way, in [-1, 1]
     episode_return: float = 0.0  # of the episode under way
     episode_length: int = 0
 
@@ -125,14 +132,24 @@ def radam(module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torc
     return torch.optim.RAdam(module.parameters(), lr, weight_decay=weight_decay, decoupled_weight_decay=True, foreach=True)
 
 # %% ../nbs/15_train.ipynb #029-py
+def build_actor(config: Config, obs_dim: int, act_dim: int, seed: int) -> Actor:
+    """A fresh actor."""
+    return Actor(obs_dim, act_dim, config.actor_layers, config.actor_width, torch.Generator().manual_seed(seed))
+
+
+def build_critic(config: Config, obs_dim: int, act_dim: int, seed: int) -> Critic:
+    """Fresh critics."""
+    generator, twins = torch.Generator().manual_seed(seed), 2 if config.twin else 1
+    return Critic(obs_dim, act_dim, config.critic_layers, config.critic_width, generator, twins, config.critic_layer_norm)
+
+
 def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cpu") -> Learner:
     """A fresh learner for an environment made by `make_env`; every generator derives from `config.seed`."""
     obs_dim, act_dim = env.observation_space.shape[0], env.action_space.shape[0]
     seeds = derive_seeds(config.seed)
     init = lambda seed: torch.Generator().manual_seed(seed)
-    actor = Actor(obs_dim, act_dim, config.actor_layers, config.actor_width, init(seeds.actor)).to(device)
-    twins = 2 if config.twin else 1
-    critic = Critic(obs_dim, act_dim, config.critic_layers, config.critic_width, init(seeds.critic), twins, config.critic_layer_norm).to(device)
+    actor = build_actor(config, obs_dim, act_dim, seeds.actor).to(device)
+    critic = build_critic(config, obs_dim, act_dim, seeds.critic).to(device)
     world = build_world(config, env, init(seeds.dynamics), device)
     return Learner(
         config, world, actor, critic, frozen_copy(actor), frozen_copy(critic),
@@ -167,7 +184,7 @@ def begin_episode(learner: Learner, env: gym.Env) -> None:
     """Reset the environment with the next episode's seed."""
     learner.obs, _ = env.reset(seed=episode_seed(learner.config.seed, learner.episodes))
     learner.episodes += 1
-    learner.episode_return, learner.episode_length = 0.0, 0
+    learner.episode_return, learner.episode_length, learner.episode_actions = 0.0, 0, []
 
 # %% ../nbs/15_train.ipynb #042-py
 def check_finite(step: int, **values: Tensor | np.ndarray | float) -> None:
@@ -196,6 +213,7 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     learner.normalizer.add(learner.obs, action.numpy(), next_obs)
     learner.obs = next_obs
     learner.num_timesteps += 1
+    learner.episode_actions.append(action)
     learner.episode_return += float(reward)
     learner.episode_length += 1
     if not (terminated or truncated):
@@ -215,7 +233,8 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
     )
     loss, gradients = learner.kernels.critic_gradients(config, learner.critic, target)
     apply_gradients(gradients, learner.critic_optimizer, config.grad_clip)
-    losses = {"critic_loss": loss.total, "value_loss": loss.value, "gradient_loss": loss.gradient}
+    losses = {"critic_loss": loss.total, "value_loss": loss.value, "gradient_loss": loss.gradient,
+              "target_size": target.value.abs().amax()}
     learner.updates += 1
     if learner.updates % config.policy_delay == 0:
         loss_pi, gradients = learner.kernels.actor_gradients(config, learner.actor, learner.critic, batch.obs)
@@ -267,7 +286,92 @@ def ready(learner: Learner) -> bool:
     """Whether the warm-up is over and updates may be made."""
     return learner.replay.added >= learner.config.warmup_steps
 
-# %% ../nbs/15_train.ipynb #067-py
+# %% ../nbs/15_train.ipynb #068-py
+class Divergence(RuntimeError):
+    """A number of the run is not finite, or larger than a healthy run's could be."""
+
+    def __init__(self, quantity: str, value: float, limit: float, since: int, step: int):
+        when = f"at step {step}" if since == step else f"between steps {since} and {step}"
+        super().__init__(
+            f"diverged {when}: {quantity} is {value:.3g} (the limit is {limit:.3g}). Try a lower critic_lr, actor_lr or "
+            "gradient_weight, critic_layer_norm=True, or more steps before learning begins (warmup_steps); "
+            "on_divergence='reset' begins with new networks and goes on."
+        )
+        self.quantity, self.value, self.step = quantity, value, step
+
+
+def largest(tensors: list[Tensor]) -> float:
+    """The largest absolute value in some tensors; `nan` where one of them has a `nan`."""
+    return float(torch.stack(torch._foreach_norm([tensor.detach() for tensor in tensors], math.inf)).max())
+
+
+@torch.no_grad()
+def network_sizes(learner: Learner) -> dict[str, float]:
+    """The largest weight of each network, and the largest normalized change predicted for the newest transitions."""
+    networks = {"actor": learner.actor, "critic": learner.critic}
+    sizes = {f"weights of the {name}": largest(list(network.parameters())) for name, network in networks.items()}
+    if learner.config.uses_model:
+        sizes["weights of the dynamics"] = largest(list(learner.dynamics.parameters()))
+        newest = [(learner.replay.added - 1 - i) % learner.replay.capacity for i in range(min(64, len(learner.replay)))]
+        shape = (learner.config.members, len(newest), -1)
+        mean, _ = learner.dynamics.predict(*(column[newest].expand(shape) for column in learner.replay.data[:2]))
+        sizes["predictions of the dynamics"] = largest([mean])
+    return sizes
+
+
+def check_health(learner: Learner, losses: dict[str, Tensor]) -> None:
+    """Raise `Divergence` for losses beyond the limit, and every `dynamics_interval` steps or before something is saved, weights and predictions."""
+    config, step = learner.config, learner.num_timesteps
+    watched = [(name, float(value), step) for name, value in losses.items()]
+    if any(step % interval == 0 for interval in (config.dynamics_interval, config.eval_interval, config.checkpoint_interval)):
+        watched += [(name, size, max(0, step - config.dynamics_interval)) for name, size in network_sizes(learner).items()]
+    for quantity, value, since in watched:
+        if not abs(value) <= config.divergence_limit:
+            raise Divergence(quantity, value, config.divergence_limit, since, step)
+
+# %% ../nbs/15_train.ipynb #072-py
+def reset_agent(learner: Learner) -> None:
+    """Begin anew with actor, critics, targets and their optimizers; buffer, statistics and model stay."""
+    learner.resets += 1
+    config, sequence = learner.config, np.random.SeedSequence([learner.config.seed, learner.resets, 0x5E7])
+    obs_dim, act_dim = learner.replay.data.obs.shape[1], learner.replay.data.action.shape[1]
+    actor_seed, critic_seed = (int(seed) for seed in sequence.generate_state(2))
+    fresh = {"actor": build_actor(config, obs_dim, act_dim, actor_seed), "critic": build_critic(config, obs_dim, act_dim, critic_seed)}
+    for name, network in fresh.items():
+        getattr(learner, name).load_state_dict(network.state_dict())  # in place: compiled functions know the old objects
+        getattr(learner, f"target_{name}").load_state_dict(network.state_dict())
+        getattr(learner, f"{name}_optimizer").state.clear()
+    learner.recorder.sums, learner.recorder.counts = {}, {}
+    refresh_normalizers(learner)
+
+
+def handle_divergence(learner: Learner, problem: Divergence) -> None:
+    """Begin anew where the configuration asks for it and it can help; else raise the problem."""
+    if learner.config.on_divergence == "stop" or "dynamics" in problem.quantity:
+        raise problem
+    reset_agent(learner)
+    warnings.warn(f"{str(problem).split('. Try')[0]}. Reset number {learner.resets}: new actor and critics.")
+
+# %% ../nbs/15_train.ipynb #075-py
+def learning_step(learner: Learner, watch: Stopwatch) -> None:
+    """What is learned after one environment step: (4) to (7) of the loop, and a look at whether all is sound."""
+    if refresh_due(learner):
+        refresh_normalizers(learner)
+    dynamics_losses, losses = {}, {}
+    if dynamics_due(learner):
+        with watch.part("dynamics"):
+            dynamics_losses = dynamics_update(learner)  # (4)
+            learner.recorder.losses(dynamics_losses)
+    with watch.part("updates"):
+        for _ in range(learner.config.updates_per_step):
+            losses = agent_update(learner)  # (5) (6) (7)
+            learner.recorder.losses(losses)
+    try:
+        check_health(learner, losses | dynamics_losses)
+    except Divergence as problem:
+        handle_divergence(learner, problem)
+
+# %% ../nbs/15_train.ipynb #077-py
 class Stopwatch:
     """Seconds since its making, and seconds spent in each named part of the loop."""
 
@@ -287,36 +391,62 @@ class Stopwatch:
         parts = {name: round(seconds, 3) for name, seconds in self.parts.items()}
         return {"step": step, "seconds": round(time.perf_counter() - self.start, 3), **parts}
 
-# %% ../nbs/15_train.ipynb #070-py
+# %% ../nbs/15_train.ipynb #080-py
+class Interrupt:
+    """Whether somebody has asked the run to end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+
+@contextmanager
+def first_interrupt() -> Iterator[Interrupt]:
+    """Inside the block the first Ctrl-C is remembered instead of raised; a second one raises `KeyboardInterrupt` as usual.
+
+    In another thread than the main one, where Python does not deliver signals, the block changes nothing.
+    """
+    interrupt, before = Interrupt(), signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield interrupt
+        return
+
+    def remember(number: int, frame: object) -> None:
+        interrupt.asked = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+# %% ../nbs/15_train.ipynb #083-py
 Hook = Callable[[str, list[dict[str, float]]], bool]  # (table, rows) -> whether to go on
 
 
-def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook: Hook) -> None:
+def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook: Hook,
+          stop: Callable[[], bool] = lambda: False) -> None:
     """Take `steps` environment steps, learning along the way.
 
-    `hook` receives the rows of each table as they are made ("metrics", "evaluations", "timings"); `False` ends the run
-    after the step under way. Calling this twice with n steps is the same as calling it once with 2n.
+    `hook` receives the rows of each table as they are made ("metrics", "evaluations", "timings"), and ("checkpoint", [{"step": n}])
+    where one is due; `False` from it, or `True` from `stop`, ends the run after the step under way. Calling this twice with n
+    steps is the same as calling it once with 2n, except for the clock. Raises `Divergence` and what `environment_step` raises.
     """
     config, recorder, watch = learner.config, learner.recorder, Stopwatch()
     for _ in range(steps):
         with watch.part("environment"):
             recorder.episode.update(environment_step(learner, env))  # (2) (3)
         if ready(learner):
-            if refresh_due(learner):
-                refresh_normalizers(learner)
-            if dynamics_due(learner):
-                with watch.part("dynamics"):
-                    recorder.losses(dynamics_update(learner))  # (4)
-            with watch.part("updates"):
-                for _ in range(config.updates_per_step):
-                    recorder.losses(agent_update(learner))  # (5) (6) (7)
+            learning_step(learner, watch)  # (4) (5) (6) (7)
         step, go_on = learner.num_timesteps, True
         if step % config.log_interval == 0:  # (8)
-            go_on &= hook("metrics", [recorder.row(step, learner.episodes)])
+            go_on &= hook("metrics", [recorder.row(step, learner.episodes, learner.resets)])
         if step % config.eval_interval == 0:
             with watch.part("evaluation"):
                 returns = evaluator.returns(lambda obs: act(learner, obs), step)
             go_on &= hook("evaluations", [{"step": step, "episode": i, "return": float(r)} for i, r in enumerate(returns)])
             go_on &= hook("timings", [watch.row(step)])
-        if not go_on:
+        if step % config.checkpoint_interval == 0:
+            go_on &= hook("checkpoint", [{"step": step}])
+        if not go_on or stop():
             break

@@ -13,7 +13,7 @@ import mage_edu
 from mage_edu import MAGEAgent, make_config
 from mage_edu.agent import named_weights, pick_device
 from mage_edu.envs import make_env
-from mage_edu.storage import load_agent
+from mage_edu.storage import load_agent, write_sealed
 
 FEW = dict(size="tiny", warmup_steps=20, dynamics_batches=2, dynamics_interval=20, log_interval=20, eval_interval=40, eval_episodes=1)
 
@@ -61,7 +61,7 @@ def test_every_field_of_the_configuration_is_a_keyword():
 def test_learn_returns_the_agent_and_fills_the_run_folder(trained):
     folder = trained.run.path
     assert isinstance(trained, MAGEAgent) and trained.num_timesteps == 60
-    assert {p.name for p in folder.iterdir()} == {"config.json", "metrics.csv", "evaluations.csv", "timings.csv", "curve.png", "agent"}
+    assert {p.name for p in folder.iterdir()} == {"config.json", "metrics.csv", "evaluations.csv", "timings.csv", "curve.png", "agent", "checkpoint", ".lock"}
     assert steps(folder, "metrics.csv") == [20, 40, 60] and steps(folder, "evaluations.csv") == [40]
     described = json.loads((folder / "config.json").read_text())
     assert described["env"] == "Pendulum-v1" and make_config(**described["config"]) == trained.config
@@ -161,7 +161,7 @@ def test_a_second_run_into_the_same_folder_is_refused(trained):
 
 
 def test_a_loaded_agent_fills_its_buffer_before_it_learns(trained):
-    loaded = MAGEAgent.load(trained.run.path).learn(19, reset_num_timesteps=False)
+    loaded = MAGEAgent.load(trained.run.agent).learn(19, reset_num_timesteps=False)
     assert loaded.num_timesteps == 79 and loaded.learner.updates == 0
     assert same(weights(trained), weights(loaded))
     loaded.learn(1, reset_num_timesteps=False)
@@ -179,7 +179,7 @@ def test_a_callback_hears_every_row_and_stops_by_false_only():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_run_saves_the_agent_and_can_go_on(tmp_path, error):
+def test_a_run_broken_by_its_callback_overwrites_nothing_and_can_go_on(tmp_path, error):
     agent = new_agent(tmp_path / "run")
 
     def interrupt(agent, metrics):
@@ -188,8 +188,7 @@ def test_an_interrupted_run_saves_the_agent_and_can_go_on(tmp_path, error):
 
     with pytest.raises(error):
         agent.learn(80, callback=interrupt)
-    assert load_agent(tmp_path / "run")[0]["num_timesteps"] == 60
-    assert same(weights(agent), weights(MAGEAgent.load(tmp_path / "run")))
+    assert load_agent(tmp_path / "run")[0]["num_timesteps"] == 40  # of the last evaluation: nobody knows what state the break left
     episodes = agent.learner.episodes
     agent.learn(20, reset_num_timesteps=False)
     assert agent.num_timesteps == 80 and agent.learner.episodes == episodes + 1
@@ -236,7 +235,7 @@ def test_load_refuses_another_environment_and_files_that_do_not_fit(trained, tmp
     trained.save(tmp_path / "saved")
     content = json.loads((tmp_path / "saved" / "agent.json").read_text())
     content["config"]["actor_width"] = 32
-    (tmp_path / "saved" / "agent.json").write_text(json.dumps(content))
+    write_sealed(tmp_path / "saved" / "agent.json", content)
     with pytest.raises(ValueError, match="do not fit"):
         MAGEAgent.load(tmp_path / "saved")
     supplied = MAGEAgent.load(trained.run.path, env=gym.make("Pendulum-v1", render_mode="rgb_array"))

@@ -96,10 +96,10 @@ def test_an_unexpected_error_is_not_hidden(desk, monkeypatch):
 
 def test_ctrl_c_ends_with_status_130(desk, monkeypatch, capsys):
     def interrupted(agent, steps, progress_bar):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("stopped at step 7. Everything is kept")
     monkeypatch.setattr("mage_edu.agent.MAGEAgent.learn", interrupted)
     assert cli.main(["train", *TINY, "--steps", "100", "--out", "run"]) == 130
-    assert "what was logged so far is in run" in capsys.readouterr().err
+    assert "mage-edu: stopped at step 7. Everything is kept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("word, given", [("auto", "auto"), ("yes", True), ("no", False)])

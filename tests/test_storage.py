@@ -11,7 +11,8 @@ import torch
 from mage_edu.config import make_config
 from mage_edu.replay import Normalizer
 from mage_edu.storage import (
-    RunFolder, Table, evaluation_curve, find_agent, load_agent, read_json, read_table, save_agent, write_atomic, write_json, write_video,
+    SCHEMA, RunFolder, Table, evaluation_curve, find_agent, load_agent, read_json, read_sealed, read_table, save_agent, write_atomic,
+    write_json, write_sealed, write_video,
 )
 
 # Runs each `work` in child processes, the k-th of which is killed just after its k-th step on the disk; prints the numbers of steps.
@@ -181,7 +182,7 @@ def test_run_folder_refusals_write_nothing(tmp_path):
 
 def test_run_folder_may_be_empty(tmp_path):
     RunFolder(tmp_path).create({"env": "Pendulum-v1"})
-    assert read_json(tmp_path / "config.json") == {"schema": 1, "env": "Pendulum-v1"}
+    assert read_sealed(tmp_path / "config.json").items() >= {"schema": SCHEMA, "env": "Pendulum-v1"}.items()
 
 
 def test_table_cut_anywhere_is_refused(tmp_path):
@@ -222,12 +223,12 @@ def test_every_cut_of_an_agent_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("change", [
-    {"schema": 2}, {"schema": None}, {"env": 3}, {"num_timesteps": -1}, {"num_timesteps": True}, {"config": None}, {"normalizer": {}},
+    {"schema": 1}, {"schema": None}, {"env": 3}, {"num_timesteps": -1}, {"num_timesteps": True}, {"config": None}, {"normalizer": {}},
 ])
 def test_wrong_descriptions_are_refused(tmp_path, change):
     save_version(tmp_path, "new")
     path = tmp_path / "agent" / "agent.json"
-    write_json(path, read_json(path) | change)
+    write_sealed(path, read_json(path) | change)
     with pytest.raises(ValueError, match="agent.json: "):
         load_agent(tmp_path / "agent")
 
@@ -236,10 +237,10 @@ def test_a_setting_too_many_or_too_few_is_refused(tmp_path):
     save_version(tmp_path, "new")
     path = tmp_path / "agent" / "agent.json"
     content = read_json(path)
-    write_json(path, content | {"config": content["config"] | {"discuont": 0.9}})
+    write_sealed(path, content | {"config": content["config"] | {"discuont": 0.9}})
     with pytest.raises(ValueError, match="agent.json: unknown setting 'discuont'"):
         load_agent(tmp_path / "agent")
-    write_json(path, content | {"config": {k: v for k, v in content["config"].items() if k != "discount"}})
+    write_sealed(path, content | {"config": {k: v for k, v in content["config"].items() if k != "discount"}})
     with pytest.raises(ValueError, match="agent.json: the setting discount is missing"):
         load_agent(tmp_path / "agent")
 

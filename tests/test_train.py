@@ -170,7 +170,7 @@ def test_which_tables_get_which_rows():
     assert [row["step"] for row in tables["metrics"]] == [100, 200]
     assert [(row["step"], row["episode"]) for row in tables["evaluations"]] == [(s, e) for s in (130, 260) for e in range(3)]
     assert [row["step"] for row in tables["timings"]] == [130, 260]
-    assert set(tables["metrics"][0]) == {"step", "episodes"}
+    assert set(tables["metrics"][0]) == {"step", "episodes", "resets"}
     assert {"critic_loss", "value_loss", "gradient_loss", "dynamics_loss", "episode_return", "episode_length"} <= set(tables["metrics"][1])
     assert set(tables["evaluations"][0]) == {"step", "episode", "return"}
     parts = ("environment", "dynamics", "updates", "evaluation")
@@ -197,7 +197,7 @@ def test_the_recorder_averages_each_loss_over_its_own_count():
     recorder = Recorder()
     recorder.losses({"critic_loss": torch.tensor(1.0)})
     recorder.losses({"critic_loss": torch.tensor(3.0), "actor_loss": torch.tensor(-5.0)})
-    assert recorder.row(7, 2) == {"step": 7, "episodes": 2, "critic_loss": 2.0, "actor_loss": -5.0}
+    assert recorder.row(7, 2) == {"step": 7, "episodes": 2, "resets": 0, "critic_loss": 2.0, "actor_loss": -5.0}
 
 
 def test_updates_read_no_tensor():
