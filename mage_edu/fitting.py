@@ -55,7 +55,8 @@ class Lesson:
         return (z @ self.C * z).sum(-1) + self.discount * q_values(parameters, next_obs, next_obs @ self.K.T)
 
     def measure(self, parameters: list[Tensor], batch: int = 1_000) -> Tensor:
-        """Per seed: root mean square TD error on the policy over the spread of Q, cosine of the policy gradient; (seeds, 2)."""
+        """Per seed, on the policy: root mean square TD error over the spread of Q; cosine of the policy gradient; root mean
+        square action-gradient of the TD error over that of Q. (seeds, 3)."""
         generator = torch.Generator().manual_seed(12345)  # the same states at every check
         seeds = len(parameters[0])
         obs = self.states(seeds, batch, generator)
@@ -64,16 +65,17 @@ class Lesson:
         slopes = torch.autograd.grad(value.sum(), action)[0]
         estimate = torch.einsum("sbi,sbj->sij", slopes, obs).flatten(1)
         cosine = torch.nn.functional.cosine_similarity(estimate, self.policy_gradient.flatten()[None], dim=1)
-        with torch.no_grad():
-            z = torch.cat([obs, action], -1)
-            spread = (z @ self.M * z).sum(-1).std(-1)
-            td_error = self.target(parameters, obs, action, generator) - value
-        return torch.stack([td_error.square().mean(-1).sqrt() / spread, cosine], -1).detach()
+        z = torch.cat([obs, action], -1).detach()
+        spread, size = (z @ self.M * z).sum(-1).std(-1), 2 * (z @ self.M)[..., self.sizes[0] :]
+        td_error = self.target(parameters, obs, action, generator) - q_values(parameters, obs, action)
+        slope_error = torch.autograd.grad(td_error.sum(), action)[0]
+        slope_share = (slope_error.square().mean((1, 2)) / size.square().mean((1, 2))).sqrt()
+        return torch.stack([td_error.square().mean(-1).sqrt() / spread, cosine, slope_share], -1).detach()
 
 # %% ../nbs/02b_value_alone.ipynb #019-py
 def fit_critics(lesson: Lesson, value_weight: float = 1.0, gradient_weight: float = 0.0, action_noise: float = 0.0,
                 polyak: float = 0.02, through_target: bool = False, seeds: int = 8, steps: int = 1_500, lr: float = 2e-3) -> Tensor:
-    """Fit `seeds` critics to the policy of a lesson; what `Lesson.measure` says every 50 updates, (seeds, checks, 2).
+    """Fit `seeds` critics to the policy of a lesson; what `Lesson.measure` says every 50 updates, (seeds, checks, 3).
 
     The loss is value_weight * td_error^2 + gradient_weight * |action-gradient of the td_error|^2, at the policy's actions plus noise,
     averaged over the batch and summed over seeds, so that each network is trained as if it were alone.

@@ -5,7 +5,7 @@ import torch
 from mage_edu.config import make_config
 from mage_edu.envs import ActionScale, never
 from mage_edu.fitting import Lesson, fit_critics
-from mage_edu.lqr import LQR, action_value_matrix, closed_loop, quadratic, quadratic_gradients, random_lqr
+from mage_edu.lqr import LQR, action_value_matrix, closed_loop, policy_gradient, quadratic, quadratic_gradients, random_lqr
 from mage_edu.targets import World, draw_noise, target_and_action_gradient
 from mage_edu.theory import critic_value_matrix, td_error_matrix, visitation
 
@@ -62,7 +62,8 @@ def test_a_wrong_critic_gets_the_backup_as_its_target():
 @pytest.mark.parametrize("seed", range(40))
 def test_random_problems_have_a_value_and_are_not_optimal(seed):
     lqr, K = random_lqr(torch.Generator().manual_seed(seed), n=1 + seed % 4, m=1 + seed % 3, radius=0.5 + 0.02 * seed, discount=0.95)
-    assert 0.95 * torch.linalg.eigvals(closed_loop(lqr, K)).abs().max() ** 2 < 1
+    assert abs(torch.linalg.eigvals(lqr.A).abs().max().item() - (0.5 + 0.02 * seed)) < 1e-9
+    assert policy_gradient(lqr, K).norm() > 1e-3 * action_value_matrix(lqr, K).norm()  # at the best gain it would be 0
     M = action_value_matrix(lqr, K)
     assert torch.allclose(M, M.T, atol=1e-9 * M.norm()) and td_error_matrix(lqr, K, M).norm() < 1e-9 * M.norm()
 
@@ -92,10 +93,12 @@ def test_an_unstable_policy_is_refused_with_its_growth():
     lqr, K = random_lqr(torch.Generator().manual_seed(0), n=3, m=2, radius=1.2)
     with pytest.raises(ValueError, match=r"the value is not finite; expected below 1"):
         action_value_matrix(lqr, 0.0 * K)
+    with pytest.raises(ValueError, match=r"spectral radius nan"):
+        closed_loop(lqr, K * float("nan"))
 
 
 def test_fitting_repeats_itself_and_learns():
     lesson = Lesson(*random_lqr(torch.Generator().manual_seed(11), n=3, m=2, radius=0.9))
     one, two = (fit_critics(lesson, gradient_weight=1.0, seeds=2, steps=100) for _ in range(2))
-    assert torch.equal(one, two) and one.shape == (2, 3, 2)
+    assert torch.equal(one, two) and one.shape == (2, 3, 3)
     assert (one[:, -1, 0] < one[:, 0, 0]).all()
