@@ -8,6 +8,7 @@ __all__ = ['Settings', 'COMMANDS', 'field_comments', 'optional_settings', 'given
 # %% ../nbs/19_cli.ipynb #003-py
 import dataclasses
 import inspect
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -341,12 +342,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "--debug" in arguments:
         return command.run()
     try:
-        return command.run()
+        status = command.run()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed at the end goes nowhere
+        return 0
     except KeyboardInterrupt as error:
         message, status = str(error) or "stopped", 130
     except (ValueError, OSError) as error:
         message, status = str(error), 2
     except RuntimeError as error:
         message, status = str(error), 1
+    except Exception as error:
+        message, status = f"{type(error).__name__}: {error}. This is a defect of mage-edu; the same command with --debug shows where.", 70
     print(f"mage-edu: {message}", file=sys.stderr)
     return status

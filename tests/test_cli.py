@@ -88,10 +88,18 @@ def test_debug_shows_the_exception(desk):
         cli.main(["train", "--algorithm", "mgae", "--debug"])
 
 
-def test_an_unexpected_error_is_not_hidden(desk, monkeypatch):
-    monkeypatch.setattr(cli.Envs, "run", lambda self: {}["defect"])
+def test_an_unexpected_error_is_called_a_defect_and_debug_shows_it(desk, monkeypatch, capsys):
+    monkeypatch.setattr(cli.Envs, "run", lambda self: {}["a key"])
+    assert cli.main(["envs"]) == 70
+    assert "KeyError: 'a key'. This is a defect of mage-edu" in capsys.readouterr().err
     with pytest.raises(KeyError):
-        cli.main(["envs"])
+        cli.main(["envs", "--debug"])
+
+
+def test_a_closed_pipe_is_no_error(desk):
+    command = f"{sys.executable} -c 'import sys; from mage_edu.cli import main; sys.exit(main([\"envs\"]))' | head -0"
+    ended = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=os.path.dirname(__file__))
+    assert ended.returncode == 0 and ended.stderr == ""
 
 
 def test_ctrl_c_ends_with_status_130(desk, monkeypatch, capsys):
