@@ -28,8 +28,10 @@ __all__ = ['SHOWN', 'Callback', 'pick_device', 'check_obs', 'ActingAgent', 'eval
            'warn_of_changes', 'load_into', 'unbegun']
 
 # %% ../nbs/16_agent.ipynb #006-py
-def pick_device(device: str) -> torch.device:
+def pick_device(device: str | torch.device) -> torch.device:
     """`auto` is the GPU where there is one, else the CPU. Raises `ValueError` for a device that is not available."""
+    if not isinstance(device, (str, torch.device)):
+        raise ValueError(f"device={device!r}: expected a name; use 'auto', 'cpu' or 'cuda'.")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
