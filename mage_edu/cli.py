@@ -119,10 +119,12 @@ class Train:
 
 # %% ../nbs/19_cli.ipynb #031-py
 def report_training(agent: "MAGEAgent", out: Path) -> None:
-    """Print the last evaluation's mean return, and where the curve is."""
+    """Print how much disk the run takes, the last evaluation's mean return, and where the curve is."""
     from mage_edu.storage import RunFolder, evaluation_curve
 
     folder = RunFolder(out)
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    print(f"on disk: {size / 1e6:.1f} MB in {out}, checkpoints included")
     if not folder.evaluations.path.exists():
         print(f"no evaluation yet: the first comes at step {agent.config.eval_interval}")
         return

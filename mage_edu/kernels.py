@@ -14,7 +14,7 @@ from .config import Config
 from .critic import Critic
 from .dynamics import Dynamics, dynamics_gradients
 from .replay import Transitions
-from .targets import World, draw_noise
+from .targets import TargetNoise, World, draw_noise
 from .updates import actor_gradients, critic_gradients, critic_target
 
 # %% auto #0
@@ -67,7 +67,7 @@ def zero_transitions(like: Transitions, *shape: int) -> Transitions:
 
 
 def call_all(kernels: Kernels, config: Config, networks: Networks, batch: Transitions, model_batch: Transitions,
-             noise: Any) -> tuple[Any, Any, Any, Any]:
+             noise: TargetNoise) -> tuple[Any, Any, Any, Any]:
     """Every kernel once: the target, then the gradients of critic, actor and (where a model is used) dynamics."""
     target = kernels.critic_target(config, networks.world, networks.actor, networks.target_actor, networks.target_critic, batch, noise)
     critic = kernels.critic_gradients(config, networks.critic, target)
@@ -86,7 +86,7 @@ def tried_kernels(config: Config, networks: Networks, like: Transitions) -> Kern
     batch = zero_transitions(like, config.batch_size)
     model_batch = zero_transitions(like, config.members, config.dynamics_batch_size)
     noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], torch.Generator(batch.obs.device).manual_seed(0))
-    noise = type(noise)(*(x.to(batch.obs.dtype) for x in noise))
+    noise = TargetNoise(*(x.to(batch.obs.dtype) for x in noise))
     try:
         kernels = compiled_kernels()
         call_all(kernels, config, networks, batch, model_batch, noise)
@@ -96,7 +96,7 @@ def tried_kernels(config: Config, networks: Networks, like: Transitions) -> Kern
         return None
     return kernels
 
-# %% ../nbs/14_kernels.ipynb #021-py
+# %% ../nbs/14_kernels.ipynb #022-py
 COMPILE_FROM = 10_000  # critic updates from which on a run wins back what compiling costs
 
 

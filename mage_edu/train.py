@@ -275,7 +275,7 @@ def refresh_normalizers(learner: Learner) -> None:
 
 # %% ../nbs/15_train.ipynb #062-py
 def compile_learner(learner: Learner) -> bool:
-    """Give the learner compiled kernels, tried out on zeros; whether that worked. Takes from seconds to a minute."""
+    """Give the learner compiled kernels, tried out on zeros; whether that worked. Takes seconds from the cache, a minute or more the first time."""
     networks = Networks(learner.world, learner.actor, learner.critic, learner.target_actor, learner.target_critic)
     kernels = tried_kernels(learner.config, networks, learner.replay.data)
     learner.kernels = EAGER if kernels is None else kernels
