@@ -3,8 +3,11 @@
 # %% auto #0
 __all__ = ['TransitionFn', 'TASKS', 'HARMLESS', 'STANDARD_WRAPPERS', 'pendulum_reward', 'PrependVelocity', 'half_cheetah_reward',
            'never', 'inverted_pendulum_termination', 'inverted_pendulum_reward', 'hopper_termination', 'hopper_reward',
-           'Task', 'find_task', 'id_of', 'check_spaces', 'check_arguments', 'wrappers', 'check_wrappers', 'make_env',
-           'draw_faster', 'reward_fn', 'termination_fn', 'ActionScale']
+           'swimmer_reward', 'walker_termination', 'walker_reward', 'ant_termination', 'ant_reward',
+           'humanoid_termination', 'humanoid_reward', 'reacher_reward', 'pusher_reward', 'AppendTip',
+           'double_pendulum_termination', 'double_pendulum_reward', 'Task', 'find_task', 'id_of', 'check_spaces',
+           'check_arguments', 'wrappers', 'check_wrappers', 'make_env', 'draw_faster', 'reward_fn', 'termination_fn',
+           'ActionScale']
 
 # %% ../nbs/03_envs.ipynb #002-py
 from dataclasses import dataclass
@@ -82,22 +85,122 @@ def hopper_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
     return next_obs[..., 0] + healthy.to(next_obs.dtype) - 1e-3 * action.square().sum(-1)
 
 # %% ../nbs/03_envs.ipynb #042-py
+def swimmer_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Swimmer-v5: forward velocity minus 0.0001 times the squared action."""
+    return next_obs[..., 0] - 1e-4 * action.square().sum(-1)
+
+
+def walker_termination(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Walker2d-v5: the torso outside 0.8 to 2 m, or tilted by 1 rad or more."""
+    height, angle = next_obs[..., 1], next_obs[..., 2]
+    return ~((height > 0.8) & (height < 2.0) & (angle.abs() < 1.0))
+
+
+def walker_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Walker2d-v5: forward velocity, plus 1 while healthy, minus 0.001 times the squared action."""
+    healthy = ~walker_termination(obs, action, next_obs)
+    return next_obs[..., 0] + healthy.to(next_obs.dtype) - 1e-3 * action.square().sum(-1)
+
+# %% ../nbs/03_envs.ipynb #044-py
+def ant_termination(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Ant-v5: the torso outside 0.2 to 1 m, or a number that is not finite."""
+    height = next_obs[..., 1]
+    return ~(next_obs.isfinite().all(-1) & (height >= 0.2) & (height <= 1.0))
+
+
+def ant_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Ant-v5: forward velocity, plus 1 while healthy, minus 0.5 times the squared action and 0.0005 times the squared contacts."""
+    healthy = ~ant_termination(obs, action, next_obs)
+    costs = 0.5 * action.square().sum(-1) + 5e-4 * next_obs[..., -78:].square().sum(-1)
+    return next_obs[..., 0] + healthy.to(next_obs.dtype) - costs
+
+
+def humanoid_termination(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Humanoid-v5: the torso outside 1 to 2 m."""
+    height = next_obs[..., 1]
+    return ~((height > 1.0) & (height < 2.0))
+
+
+def humanoid_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Humanoid-v5: 1.25 times the forward velocity, plus 5 while healthy, minus 0.1 times the squared action and the contact cost."""
+    healthy = ~humanoid_termination(obs, action, next_obs)
+    contacts = (5e-7 * next_obs[..., -78:].square().sum(-1)).clamp(max=10.0)
+    return 1.25 * next_obs[..., 0] + 5.0 * healthy.to(next_obs.dtype) - 0.1 * action.square().sum(-1) - contacts
+
+# %% ../nbs/03_envs.ipynb #046-py
+def reacher_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Reacher-v5: minus the distance of the fingertip from the target, minus the squared action."""
+    return -torch.linalg.vector_norm(next_obs[..., 8:10], dim=-1) - action.square().sum(-1)
+
+
+def pusher_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Pusher-v5: minus the distance of the object from the goal, half of its distance from the arm, and a tenth of the squared action."""
+    arm, thing, goal = next_obs[..., 14:17], next_obs[..., 17:20], next_obs[..., 20:23]
+    distance = lambda a, b: torch.linalg.vector_norm(a - b, dim=-1)
+    return -distance(thing, goal) - 0.5 * distance(thing, arm) - 0.1 * action.square().sum(-1)
+
+# %% ../nbs/03_envs.ipynb #050-py
+class AppendTip(gym.Wrapper, gym.utils.RecordConstructorArgs):
+    """Puts the tip's position (x, height) and the two joints' unclipped speeds behind InvertedDoublePendulum's observation."""
+
+    def __init__(self, env: gym.Env):
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+        inner, more = env.observation_space, np.full(4, np.inf)
+        self.observation_space = gym.spaces.Box(np.append(inner.low, -more), np.append(inner.high, more), dtype=np.float64)
+
+    def seen(self, obs: np.ndarray) -> np.ndarray:
+        """The observation with the four numbers behind it."""
+        data = self.env.unwrapped.data
+        x, _, height = data.site_xpos[0]
+        return np.concatenate([obs, [x, height], data.qvel[1:3]])
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        """Start an episode."""
+        obs, info = self.env.reset(**kwargs)
+        return self.seen(obs), info
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """Take one step."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return self.seen(obs), reward, terminated, truncated, info
+
+
+def double_pendulum_termination(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """InvertedDoublePendulum-v5: the tip at 1 m or below."""
+    return next_obs[..., 10] <= 1.0
+
+
+def double_pendulum_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """InvertedDoublePendulum-v5: 10 while up, minus the tip's squared distance from (0, 2), weighted, and the weighted squared speeds."""
+    x, height, first, second = next_obs[..., 9:13].unbind(-1)
+    up = ~double_pendulum_termination(obs, action, next_obs)
+    return 10.0 * up.to(next_obs.dtype) - 0.01 * x**2 - (height - 2.0) ** 2 - 1e-3 * first**2 - 5e-3 * second**2
+
+# %% ../nbs/03_envs.ipynb #052-py
 @dataclass(frozen=True)
 class Task:
-    """What is known of one environment: its formulas, and whether the velocity must be prepended."""
+    """What is known of one environment: its formulas, and the wrapper that adds what they read, where that is needed."""
     reward_fn: TransitionFn
     termination_fn: TransitionFn
-    prepend_velocity: bool
+    wrapper: type[gym.Wrapper] | None = None
 
 
 TASKS: dict[str, Task] = {
-    "Pendulum-v1": Task(pendulum_reward, never, False),
-    "InvertedPendulum-v5": Task(inverted_pendulum_reward, inverted_pendulum_termination, False),
-    "Hopper-v5": Task(hopper_reward, hopper_termination, True),
-    "HalfCheetah-v5": Task(half_cheetah_reward, never, True),
+    "Pendulum-v1": Task(pendulum_reward, never),
+    "InvertedPendulum-v5": Task(inverted_pendulum_reward, inverted_pendulum_termination),
+    "InvertedDoublePendulum-v5": Task(double_pendulum_reward, double_pendulum_termination, AppendTip),
+    "Reacher-v5": Task(reacher_reward, never),
+    "Pusher-v5": Task(pusher_reward, never),
+    "Swimmer-v5": Task(swimmer_reward, never, PrependVelocity),
+    "Hopper-v5": Task(hopper_reward, hopper_termination, PrependVelocity),
+    "Walker2d-v5": Task(walker_reward, walker_termination, PrependVelocity),
+    "HalfCheetah-v5": Task(half_cheetah_reward, never, PrependVelocity),
+    "Ant-v5": Task(ant_reward, ant_termination, PrependVelocity),
+    "Humanoid-v5": Task(humanoid_reward, humanoid_termination, PrependVelocity),
 }
 
-# %% ../nbs/03_envs.ipynb #044-py
+# %% ../nbs/03_envs.ipynb #054-py
 def find_task(env_id: str) -> Task:
     """The formulas of an environment id; `ValueError` with a suggestion when there are none."""
     if env_id not in TASKS:
@@ -115,7 +218,7 @@ def id_of(env: str | gym.Env) -> str:
         raise ValueError(f"environment {env}: expected one made by gymnasium.make, so that its formulas can be found.")
     return env.unwrapped.spec.id
 
-# %% ../nbs/03_envs.ipynb #047-py
+# %% ../nbs/03_envs.ipynb #057-py
 def check_spaces(env: gym.Env) -> None:
     """Raise `ValueError` unless actions are a bounded box of rank 1 and observations a box of rank 1."""
     action, obs = env.action_space, env.observation_space
@@ -126,7 +229,7 @@ def check_spaces(env: gym.Env) -> None:
     if not isinstance(obs, gym.spaces.Box) or len(obs.shape) != 1:
         raise ValueError(f"observation space {obs}: expected a one-dimensional Box (a flat vector).")
 
-# %% ../nbs/03_envs.ipynb #050-py
+# %% ../nbs/03_envs.ipynb #060-py
 HARMLESS = ("render_mode", "width", "height", "camera_id", "camera_name", "max_episode_steps")
 
 
@@ -139,10 +242,10 @@ def check_arguments(env_id: str, arguments: dict[str, Any]) -> None:
             f"leave {'it' if len(changed) == 1 else 'them'} out."
         )
 
-# %% ../nbs/03_envs.ipynb #053-py
+# %% ../nbs/03_envs.ipynb #063-py
 STANDARD_WRAPPERS = (
     gym.wrappers.PassiveEnvChecker, gym.wrappers.OrderEnforcing, gym.wrappers.TimeLimit,
-    gym.wrappers.HumanRendering, gym.wrappers.RenderCollection, PrependVelocity,
+    gym.wrappers.HumanRendering, gym.wrappers.RenderCollection, PrependVelocity, AppendTip,
 )
 
 
@@ -164,9 +267,9 @@ def check_wrappers(env: gym.Env) -> None:
                 "as gymnasium.make gives it; pass it without this wrapper."
             )
 
-# %% ../nbs/03_envs.ipynb #056-py
+# %% ../nbs/03_envs.ipynb #066-py
 def make_env(env: str | gym.Env, **kwargs: Any) -> gym.Env:
-    """The environment with the observation that the agent sees: the velocity prepended where the reward reads it.
+    """The environment with the observation that the agent sees: what the reward reads is added where it is missing.
 
     `env` is an id, `kwargs` then go to `gymnasium.make`; or an environment made by `gymnasium.make` without wrappers of
     its own. Raises `ValueError` for an unknown id, for arguments that could change the formulas, for other wrappers, and
@@ -183,10 +286,11 @@ def make_env(env: str | gym.Env, **kwargs: Any) -> gym.Env:
     task = find_task(env_id)
     check_arguments(env_id, env.unwrapped.spec.kwargs)
     check_wrappers(env)
-    already = any(isinstance(wrapper, PrependVelocity) for wrapper in wrappers(env))
-    return PrependVelocity(env) if task.prepend_velocity and not already else env
+    if task.wrapper is None or any(isinstance(wrapper, task.wrapper) for wrapper in wrappers(env)):
+        return env
+    return task.wrapper(env)
 
-# %% ../nbs/03_envs.ipynb #060-py
+# %% ../nbs/03_envs.ipynb #070-py
 def draw_faster(env: gym.Env) -> None:
     """Before the first frame: no multisampling and coarse shadows in a MuJoCo environment; others are left as they are."""
     model = getattr(env.unwrapped, "model", None)
@@ -194,7 +298,7 @@ def draw_faster(env: gym.Env) -> None:
         model.vis.quality.offsamples = 0
         model.vis.quality.shadowsize = 1024
 
-# %% ../nbs/03_envs.ipynb #063-py
+# %% ../nbs/03_envs.ipynb #073-py
 def reward_fn(env: str | gym.Env) -> TransitionFn:
     """The differentiable reward of an environment, over batched (obs, action, next_obs) as `make_env` gives them."""
     return find_task(id_of(env)).reward_fn
@@ -204,7 +308,7 @@ def termination_fn(env: str | gym.Env) -> TransitionFn:
     """The termination of an environment, a boolean over batched (obs, action, next_obs)."""
     return find_task(id_of(env)).termination_fn
 
-# %% ../nbs/03_envs.ipynb #070-py
+# %% ../nbs/03_envs.ipynb #080-py
 @dataclass(frozen=True)
 class ActionScale:
     """The affine map between the actor's [-1, 1] and the environment's bounds."""

@@ -12,7 +12,7 @@ import torch
 import mage_edu
 from mage_edu import MAGEAgent, make_config
 from mage_edu.agent import named_weights, pick_device
-from mage_edu.envs import make_env
+from mage_edu.envs import TASKS, make_env
 from mage_edu.storage import load_agent, write_sealed
 
 FEW = dict(size="tiny", warmup_steps=20, dynamics_batches=2, dynamics_interval=20, log_interval=20, eval_interval=40, eval_episodes=1)
@@ -125,6 +125,14 @@ def test_a_loaded_agent_predicts_identically(tmp_path, env):
         assert np.array_equal(ours.mean, theirs.mean) and np.array_equal(ours.std(), theirs.std())
     assert np.array_equal(agent.evaluate(2, seed=7), loaded.evaluate(2, seed=7))
     assert not np.array_equal(agent.evaluate(2, seed=7), agent.evaluate(2, seed=8))
+
+
+@pytest.mark.parametrize("env", TASKS)
+def test_every_task_can_be_learned_in_and_continued(tmp_path, env):
+    agent = new_agent(tmp_path / "run", env=env, checkpoint_interval=20, eval_interval=1000).learn(50)
+    assert agent.learner.updates == 31 and all(tensor.isfinite().all() for tensor in weights(agent).values())
+    whole = new_agent(env=env, eval_interval=1000).learn(70)
+    assert same(weights(MAGEAgent.load(tmp_path / "run").learn(20, reset_num_timesteps=False)), weights(whole))
 
 
 def test_loading_a_subclass_gives_the_subclass_and_a_run_folder_will_do(trained):
