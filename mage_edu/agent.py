@@ -19,7 +19,7 @@ from .kernels import EAGER, check_compile, compile_pays
 from .evaluate import Evaluator, plot_curves, rollout_frames
 from .resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
 from .storage import RunFolder, evaluation_curve, load_agent, save_agent, write_figure, write_video
-from .train import Learner, act, build_learner, compile_learner, first_interrupt, train
+from .train import Divergence, Learner, act, build_learner, compile_learner, first_interrupt, train
 
 # %% auto #0
 __all__ = ['SHOWN', 'Callback', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'record_video', 'summary_of',
@@ -293,8 +293,10 @@ def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
             train(agent.learner, agent.env, evaluator, steps, reporter, lambda: interrupt.asked)
             if agent.run is not None:
                 save_checkpoint(agent)
-        except BaseException:  # the environment may stand between two steps
+        except BaseException as error:  # the environment may stand between two steps
             agent.learner.obs = None
+            if isinstance(error, Divergence) and agent.run is not None:
+                error.args = (f"{error} The newest checkpoint is of step {agent.checkpoints.newest['step']}, in {agent.run.checkpoint}.",)
             raise
         finally:
             reporter.close()

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 import warnings
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ import torch
 from mage_edu import MAGEAgent, cli
 from mage_edu.checkpoint import newest_checkpoint
 from mage_edu.resume import named_weights
-from mage_edu.storage import RunFolder, load_agent, read_sealed
+from mage_edu.storage import RunFolder, load_agent, read_sealed, write_sealed
 from mage_edu.train import Divergence
 
 FORK = multiprocessing.get_context("fork")  # children begin with torch imported
@@ -127,18 +126,32 @@ class Tripwire:
         import builtins
         os.fsync, os.replace, os.truncate = self.wrap(os.fsync), self.wrap(os.replace), self.wrap(os.truncate)
         Path.unlink, Path.mkdir = self.wrap(Path.unlink), self.wrap(Path.mkdir)
-        opened = builtins.open
+        opened, wire = builtins.open, self
+
+        class Watched:
+            """A file opened for writing; where the wire is touched by a write, half of the data is written before it."""
+
+            def __init__(self, *args, **kwargs):
+                self.file = wire.wrap(opened)(*args, **kwargs)
+
+            def write(self, data):
+                if wire.count == wire.at:
+                    self.file.write(data[: len(data) // 2])
+                    self.file.flush()
+                return wire.wrap(self.file.write)(data)
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *error):
+                self.file.close()
+
+            def __getattr__(self, name):
+                return getattr(self.file, name)
 
         def watched(file, mode="r", *args, **kwargs):
-            if any(letter in mode for letter in "wa+"):
-                handle = self.wrap(opened)(file, mode, *args, **kwargs)
-                handle_write = handle.write
-                try:
-                    handle.write = self.wrap(handle_write)
-                except AttributeError:  # C classes take no attributes
-                    pass
-                return handle
-            return opened(file, mode, *args, **kwargs)
+            writes = any(letter in mode for letter in "wa+")
+            return Watched(file, mode, *args, **kwargs) if writes else opened(file, mode, *args, **kwargs)
         builtins.open = watched
 
 
@@ -306,6 +319,49 @@ def test_no_file_can_run_code(stopped, tmp_path):
     assert not trap.exists()
 
 
+def test_names_that_lead_out_of_the_folder_are_refused(stopped, tmp_path):
+    secret = tmp_path / "secret.safetensors"
+    secret.write_bytes((stopped / "agent" / "weights.safetensors").read_bytes())
+    manifest = read_sealed(stopped / "checkpoint" / "000000160.json")
+    state = "state-000000160.safetensors"
+    for name in ("../../secret.safetensors", str(secret), "replay-000000000-000000150.safetensors/../../secret"):
+        files = {name if key == state else key: value for key, value in manifest["files"].items()}
+        write_sealed(stopped / "checkpoint" / "000000160.json", manifest | {"files": files})
+        found, reasons = newest_checkpoint(stopped / "checkpoint", [])[1:]
+        assert found.state.step == 150 and "its list of files is not one of ours" in reasons[0]
+    for change in ({"chunks": 3}, {"chunks": [["a", "b"]]}, {"step": "160"}, {"files": []}, {"tables": None}, {"facts": 1}, {"added": "x"}):
+        write_sealed(stopped / "checkpoint" / "000000160.json", manifest | change)
+        assert newest_checkpoint(stopped / "checkpoint", [])[1].state.step == 150
+
+
+def test_the_stop_button_of_a_notebook(tmp_path):
+    """An interrupt of the kernel, as JupyterLab's button sends it."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(Path(__file__).parent))
+    try:
+        code = f"""
+            import torch, test_resume
+            from mage_edu import MAGEAgent
+            agent = MAGEAgent("Pendulum-v1", out={str(tmp_path / "run")!r}, **test_resume.SETTINGS)
+            agent.learn(10**6, callback=lambda agent, row: print("step", agent.num_timesteps, flush=True))"""
+        client.execute("\n".join(line.strip() for line in code.splitlines()))
+        told, reply = False, None
+        while reply is None:
+            message = client.get_iopub_msg(timeout=60)
+            if message["msg_type"] == "stream" and "step" in message["content"]["text"] and not told:
+                manager.interrupt_kernel()
+                told = True
+            if message["msg_type"] == "error":
+                reply = message["content"]
+        assert reply["ename"] == "KeyboardInterrupt" and "mage-edu resume" in reply["evalue"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    agent = MAGEAgent.load(tmp_path / "run")
+    assert newest_checkpoint(tmp_path / "run" / "checkpoint", [])[1].state.step == agent.num_timesteps > 0
+
+
 def mutations(data: bytes, count: int, generator: random.Random):
     """Truncations and flips of single bits, in turn."""
     for i in range(count):
@@ -363,7 +419,7 @@ def explode(agent, metrics):
 
 def test_divergence_stops_the_run_and_leaves_the_healthy_agent(tmp_path):
     agent = MAGEAgent("Pendulum-v1", out=tmp_path / "run", **SETTINGS)
-    with pytest.raises(Divergence, match="diverged at step 91: .* is nan.*critic_lr"):
+    with pytest.raises(Divergence, match="diverged at step 91: .* is nan.*critic_lr.*The newest checkpoint is of step 50"):
         agent.learn(STEPS, callback=explode)
     assert all(tensor.isfinite().all() for tensor in load_agent(tmp_path / "run")[1].values())
     assert newest_checkpoint(tmp_path / "run" / "checkpoint", [])[1].state.step == 50
