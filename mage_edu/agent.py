@@ -14,7 +14,7 @@ import torch
 
 from .checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_checkpoint
 from .config import Config, make_config
-from .envs import draw_faster, make_env
+from .envs import arguments_of, draw_faster, make_env
 from .kernels import EAGER, check_compile, compile_pays
 from .evaluate import Evaluator, plot_curves, rollout_frames
 from .resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
@@ -77,29 +77,38 @@ class ActingAgent:
 
     def evaluate(self, episodes: int | None = None, seed: int = 0) -> np.ndarray:
         """Returns of deterministic episodes on environments of their own: (episodes,)."""
-        return evaluate_learner(self.learner, self.env.spec.id, episodes, seed)
+        return evaluate_learner(self.learner, self.new_env, episodes, seed)
 
     def video(self, path: str | Path, seed: int = 0, steps: int = 300) -> Path:
         """Write an MP4 of the first `steps` steps of a deterministic episode; returns its path.
 
         Drawing is slow without a graphics card, hence the limit. Raises `RuntimeError` where rendering fails.
         """
-        return record_video(self.learner, self.env.spec.id, Path(path), seed, steps)
+        return record_video(self.learner, self.new_env, Path(path), seed, steps)
+
+    @property
+    def env_name(self) -> dict[str, Any]:
+        """The environment's id, and the arguments with which it is made again; JSON can hold it."""
+        return {"id": self.env.spec.id, "arguments": arguments_of(self.env)}
+
+    def new_env(self, **pictures: Any) -> gym.Env:
+        """One more environment like the agent's own."""
+        return make_env(self.env.spec.id, **arguments_of(self.env), **pictures)
 
 # %% ../nbs/16_agent.ipynb #016-py
-def evaluate_learner(learner: Learner, env_id: str, episodes: int | None, seed: int) -> np.ndarray:
+def evaluate_learner(learner: Learner, new_env: Callable[[], gym.Env], episodes: int | None, seed: int) -> np.ndarray:
     """Returns of deterministic episodes, (episodes,); `None` takes the number in the configuration."""
     episodes = learner.config.eval_episodes if episodes is None else episodes
-    evaluator = Evaluator(lambda: make_env(env_id), episodes, seed)
+    evaluator = Evaluator(new_env, episodes, seed)
     try:
         return evaluator.returns(lambda obs: act(learner, obs), learner.num_timesteps)
     finally:
         evaluator.close()
 
 
-def record_video(learner: Learner, env_id: str, path: Path, seed: int, steps: int) -> Path:
+def record_video(learner: Learner, new_env: Callable[..., gym.Env], path: Path, seed: int, steps: int) -> Path:
     """Write an MP4 of the first `steps` steps of one deterministic episode."""
-    env = make_env(env_id, render_mode="rgb_array")
+    env = new_env(render_mode="rgb_array")
     draw_faster(env)
     try:
         write_video(path, rollout_frames(lambda obs: act(learner, obs), env, seed, steps), env.metadata["render_fps"])
@@ -135,7 +144,7 @@ def tables_of(run: RunFolder) -> list[Path]:
 def save_checkpoint(agent: MAGEAgent) -> None:
     """Save the agent and a checkpoint in its run folder."""
     agent.save(agent.run.agent)
-    agent.checkpoints.save(learner_state(agent.learner, agent.env.spec.id), agent.learner.replay)
+    agent.checkpoints.save(learner_state(agent.learner, agent.env_name), agent.learner.replay)
 
 # %% ../nbs/16_agent.ipynb #026-py
 SHOWN = {"return": "return", "episode_return": "episode", "critic_loss": "critic", "actor_loss": "actor", "dynamics_loss": "dynamics"}
@@ -189,12 +198,12 @@ def open_tensorboard(run: Path) -> Any:
     return SummaryWriter(str(run / "tensorboard"))
 
 # %% ../nbs/16_agent.ipynb #034-py
-def describe_run(env_id: str, config: Config, device: torch.device, compile: bool | str, total_timesteps: int) -> dict[str, Any]:
+def describe_run(env: dict[str, Any], config: Config, device: torch.device, compile: bool | str, total_timesteps: int) -> dict[str, Any]:
     """What config.json holds: environment, settings, what they ran with, and the step at which the run is to end."""
     import mujoco
 
     versions = {"gymnasium": gym.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__, "torch": torch.__version__}
-    return {"env": env_id, "config": config.to_dict(), "device": str(device), "threads": torch.get_num_threads(),
+    return {"env": env["id"], "env_arguments": env["arguments"], "config": config.to_dict(), "device": str(device), "threads": torch.get_num_threads(),
             "compile": compile, "total_timesteps": total_timesteps, "versions": versions}
 
 # %% ../nbs/16_agent.ipynb #037-py
@@ -224,7 +233,7 @@ class MAGEAgent(ActingAgent):
         self.tensorboard, self.compile = tensorboard, compile
         self.source: RunFolder | None = None  # the run folder it was loaded from, to be continued
         self.checkpoints: Checkpoints | None = None
-        description = describe_run(self.env.spec.id, config, self.device, compile, 0)
+        description = describe_run(self.env_name, config, self.device, compile, 0)
         self.run = None if out is None else RunFolder(out).create(description)  # last: the first thing that writes
 
     def learn(self, total_timesteps: int, callback: Callback | None = None, reset_num_timesteps: bool = True,
@@ -251,7 +260,7 @@ class MAGEAgent(ActingAgent):
 
     def save(self, path: str | Path) -> None:
         """Write an agent folder: weights, configuration, normalizer. An agent that was there is replaced."""
-        save_agent(path, self.env.spec.id, self.config, self.num_timesteps, named_weights(self.learner), self.learner.normalizer)
+        save_agent(path, self.env_name, self.config, self.num_timesteps, named_weights(self.learner), self.learner.normalizer)
 
     @classmethod
     def load(cls, path: str | Path, env: str | gym.Env | None = None, device: str = "auto") -> MAGEAgent:
@@ -279,12 +288,12 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
         wanted = compile_learner(agent.learner)
     agent.compile = wanted
     if agent.run is not None:
-        agent.run.describe(describe_run(agent.env.spec.id, agent.config, agent.device, agent.compile, goal))
+        agent.run.describe(describe_run(agent.env_name, agent.config, agent.device, agent.compile, goal))
 
 
 def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
     """Train, with a checkpoint before the first step and after the last; Ctrl-C makes the step under way the last."""
-    evaluator = Evaluator(lambda: make_env(agent.env.spec.id), agent.config.eval_episodes, agent.config.seed)
+    evaluator = Evaluator(agent.new_env, agent.config.eval_episodes, agent.config.seed)
     with first_interrupt() as interrupt:
         try:
             if agent.run is not None:
@@ -317,7 +326,7 @@ def continue_run(agent: MAGEAgent) -> None:
 
     Raises `FileNotFoundError` or `ValueError`, with nothing changed on disk, where no checkpoint can be used.
     """
-    run, env_id = agent.source, agent.env.spec.id
+    run = agent.source
     described = run.description()
     if agent.num_timesteps == 0 and not any(path.exists() for path in (*tables_of(run), *run.checkpoint.glob("*.json"))):
         agent.run = run  # killed before the first checkpoint was complete: begin at the beginning
@@ -325,7 +334,7 @@ def continue_run(agent: MAGEAgent) -> None:
     manifest, checkpoint, reasons = newest_checkpoint(run.checkpoint, tables_of(run))
     learner = build_learner(agent.config, agent.env, agent.device)
     try:
-        restore_learner(learner, env_id, checkpoint.state)
+        restore_learner(learner, agent.env_name, checkpoint.state)
         fill_replay(run.checkpoint, manifest, learner.replay)
         replay_episode(learner, agent.env)
     except ValueError as error:
@@ -333,7 +342,7 @@ def continue_run(agent: MAGEAgent) -> None:
     for reason in reasons:
         warnings.warn(f"{reason} The checkpoint of step {checkpoint.state.step} is used instead.")
     agent.compile = described["compile"]
-    warn_of_changes(described, describe_run(env_id, agent.config, agent.device, agent.compile, 0))
+    warn_of_changes(described, describe_run(agent.env_name, agent.config, agent.device, agent.compile, 0))
     cut_tables(tables_of(run), manifest)
     agent.learner, agent.run = learner, run
     agent.checkpoints = continued(run.checkpoint, tables_of(run), manifest)
@@ -356,11 +365,12 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | None,
     run = RunFolder(path)
     if unbegun(run):
         content = run.description()
-        agent = cls(make_env(content["env"] if env is None else env), device=device, **content["config"])
+        made = make_env(content["env"], **content["env_arguments"]) if env is None else make_env(env)
+        agent = cls(made, device=device, **content["config"])
         agent.source = run
         return agent
     content, weights = load_agent(path)
-    made = make_env(content["env"] if env is None else env)
+    made = make_env(content["env"], **content["env_arguments"]) if env is None else make_env(env)
     if made.spec.id != content["env"]:
         raise ValueError(f"{path}: this agent was trained on {content['env']} and cannot act in {made.spec.id}; leave env out.")
     agent = cls(made, device=device, **content["config"].to_dict())

@@ -81,8 +81,8 @@ def generators(learner: Learner) -> dict[str, torch.Generator]:
     return {"updates": learner.update_generator, "exploration": learner.exploration_generator, "replay": learner.replay.generator}
 
 
-def learner_state(learner: Learner, env_id: str) -> State:
-    """Everything in a learner but the rows of its buffer."""
+def learner_state(learner: Learner, env: Any) -> State:
+    """Everything in a learner but the rows of its buffer; `env` names the environment, in JSON, and is compared when it is restored."""
     tensors = {**named_weights(learner)}
     for name in OPTIMIZERS:
         tensors |= optimizer_tensors(name, getattr(learner, name))
@@ -92,16 +92,16 @@ def learner_state(learner: Learner, env_id: str) -> State:
     if learner.obs is not None:
         tensors["obs"] = torch.as_tensor(learner.obs)
     facts = {
-        "env": env_id, "config": learner.config.to_dict(), "counters": {name: getattr(learner, name) for name in COUNTERS},
+        "env": env, "config": learner.config.to_dict(), "counters": {name: getattr(learner, name) for name in COUNTERS},
         "normalizer": normalizer_to_dict(learner.normalizer),
         "recorder": {"counts": learner.recorder.counts, "episode": learner.recorder.episode},
     }
     return State(learner.num_timesteps, tensors, facts)
 
 # %% ../nbs/15b_resume.ipynb #011-py
-def check_state(learner: Learner, env_id: str, state: State) -> None:
+def check_state(learner: Learner, env: Any, state: State) -> None:
     """Raise `ValueError` unless a state belongs to this environment and these settings and its tensors fit."""
-    if state.facts.get("env") != env_id or state.facts.get("config") != learner.config.to_dict():
+    if state.facts.get("env") != env or state.facts.get("config") != learner.config.to_dict():
         raise ValueError("the checkpoint belongs to another environment or to other settings.")
     if set(state.facts.get("counters", ())) != set(COUNTERS):
         raise ValueError("the checkpoint's counters are not those of this version.")
@@ -113,9 +113,9 @@ def check_state(learner: Learner, env_id: str, state: State) -> None:
     check_tensors({key: tensor for key, tensor in state.tensors.items() if key not in free}, expected)
 
 
-def restore_learner(learner: Learner, env_id: str, state: State) -> None:
+def restore_learner(learner: Learner, env: Any, state: State) -> None:
     """Bring a fresh learner to a saved state; rows and environment are brought back apart. Raises `ValueError`, nothing changed."""
-    check_state(learner, env_id, state)
+    check_state(learner, env, state)
     normalizer = normalizer_from_dict(state.facts["normalizer"])
     weights = named_weights(learner)
     restore_weights(learner, {name: state.tensors[name] for name in weights})

@@ -329,10 +329,10 @@ def check_agent_path(path: Path) -> None:
         raise FileExistsError(f"{path}: something that is not a saved agent is here; choose another path.")
 
 
-def agent_description(env_id: str, config: Config, num_timesteps: int, normalizer: Normalizer) -> dict[str, Any]:
-    """What agent.json holds besides the digests."""
+def agent_description(env: Mapping[str, Any], config: Config, num_timesteps: int, normalizer: Normalizer) -> dict[str, Any]:
+    """What agent.json holds besides the digests; `env` has the environment's id and the arguments it was made with."""
     return {
-        "env": env_id, "num_timesteps": num_timesteps, "config": config.to_dict(), "normalizer": normalizer_to_dict(normalizer),
+        "env": env["id"], "env_arguments": env["arguments"], "num_timesteps": num_timesteps, "config": config.to_dict(), "normalizer": normalizer_to_dict(normalizer),
     }
 
 
@@ -341,7 +341,7 @@ def normalizer_to_dict(normalizer: Normalizer) -> dict[str, Any]:
     return {name: stats_to_dict(getattr(normalizer, name)) for name in ("obs", "action", "delta")}
 
 
-def save_agent(path: str | Path, env_id: str, config: Config, num_timesteps: int, weights: Mapping[str, Tensor],
+def save_agent(path: str | Path, env: Mapping[str, Any], config: Config, num_timesteps: int, weights: Mapping[str, Tensor],
                normalizer: Normalizer) -> None:
     """Write an agent folder: agent.json and weights.safetensors; an agent that was there is replaced at the end, as a whole.
 
@@ -358,7 +358,7 @@ def save_agent(path: str | Path, env_id: str, config: Config, num_timesteps: int
             beside.mkdir(parents=True)
             data = save(tensors)
             write_atomic(beside / "weights.safetensors", data)
-            write_sealed(beside / "agent.json", agent_description(env_id, config, num_timesteps, normalizer) | {"weights": digest(data)})
+            write_sealed(beside / "agent.json", agent_description(env, config, num_timesteps, normalizer) | {"weights": digest(data)})
             replace_folder(beside, target)
         finally:
             shutil.rmtree(beside, ignore_errors=True)  # it is there only if something above failed
@@ -398,9 +398,9 @@ def normalizer_from_dict(content: Any) -> Normalizer:
 def read_description(path: Path) -> dict[str, Any]:
     """The checked content of an agent.json, its settings as `Config` and its statistics as `Normalizer`."""
     content = read_sealed(path)
-    if missing := {"env", "num_timesteps", "config", "normalizer", "weights"} - set(content):
+    if missing := {"env", "env_arguments", "num_timesteps", "config", "normalizer", "weights"} - set(content):
         raise ValueError(f"{path}: {', '.join(sorted(missing))} missing; the file is damaged or not ours.")
-    if not isinstance(content["env"], str) or type(content["num_timesteps"]) is not int or content["num_timesteps"] < 0:
+    if not isinstance(content["env"], str) or not isinstance(content["env_arguments"], dict) or type(content["num_timesteps"]) is not int or content["num_timesteps"] < 0:
         raise ValueError(f"{path}: env {content['env']!r}, num_timesteps {content['num_timesteps']!r}: expected an id and a count.")
     try:
         return content | {"config": config_from_dict(content["config"]), "normalizer": normalizer_from_dict(content["normalizer"])}

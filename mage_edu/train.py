@@ -33,9 +33,9 @@ from .updates import polyak_update
 # %% auto #0
 __all__ = ['Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy', 'build_world', 'radam',
            'build_actor', 'build_critic', 'build_learner', 'act', 'explore', 'begin_episode', 'check_finite',
-           'environment_step', 'agent_update', 'dynamics_update', 'dynamics_due', 'refresh_due', 'refresh_normalizers',
-           'compile_learner', 'ready', 'Divergence', 'largest', 'network_sizes', 'check_health', 'reset_agent',
-           'handle_divergence', 'learning_step', 'Stopwatch', 'Interrupt', 'first_interrupt', 'train']
+           'check_formulas', 'environment_step', 'agent_update', 'dynamics_update', 'dynamics_due', 'refresh_due',
+           'refresh_normalizers', 'compile_learner', 'ready', 'Divergence', 'largest', 'network_sizes', 'check_health',
+           'reset_agent', 'handle_divergence', 'learning_step', 'Stopwatch', 'Interrupt', 'first_interrupt', 'train']
 
 # %% ../nbs/15_train.ipynb #008-py
 class Seeds(NamedTuple):
@@ -197,6 +197,18 @@ def check_finite(step: int, **values: Tensor | np.ndarray | float) -> None:
             )
 
 # %% ../nbs/15_train.ipynb #045-py
+def check_formulas(learner: Learner, action: np.ndarray, reward: float, next_obs: np.ndarray, terminated: bool) -> None:
+    """Raise `ValueError` where the reward or the termination of the learner's world is not the environment's."""
+    as_tensor = lambda x: torch.as_tensor(np.asarray(x, dtype=np.float64))
+    step = tuple(as_tensor(x) for x in (learner.obs, action, next_obs))
+    ours, over = learner.world.reward_fn(*step).item(), bool(learner.world.termination_fn(*step))
+    if abs(ours - reward) > 1e-4 * (1.0 + abs(reward)) or over != bool(terminated):
+        raise ValueError(
+            f"step {learner.num_timesteps}: the environment says reward {reward:.6g}, terminated {bool(terminated)}; the formulas of the model say "
+            f"{ours:.6g}, {over}. The environment is not the one its name stands for; use an algorithm without a model (td3)."
+        )
+
+# %% ../nbs/15_train.ipynb #047-py
 def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     """Act once, store the transition, begin a new episode where one ended.
 
@@ -207,8 +219,11 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     scale = learner.world.scale
     action = explore(learner, learner.obs)
     check_finite(learner.num_timesteps, action=action)
-    next_obs, reward, terminated, truncated, _ = env.step(scale.to_env(action.to(scale.low)).cpu().numpy())
+    env_action = scale.to_env(action.to(scale.low)).cpu().numpy()
+    next_obs, reward, terminated, truncated, _ = env.step(env_action)
     check_finite(learner.num_timesteps, observation=next_obs, reward=reward)
+    if learner.config.uses_model and learner.num_timesteps < learner.config.warmup_steps:
+        check_formulas(learner, env_action, float(reward), next_obs, terminated)
     learner.replay.add(learner.obs, action, reward, next_obs, terminated)  # a time limit bootstraps: truncated is not stored
     learner.normalizer.add(learner.obs, action.numpy(), next_obs)
     learner.obs = next_obs
@@ -222,7 +237,7 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     begin_episode(learner, env)
     return ended
 
-# %% ../nbs/15_train.ipynb #049-py
+# %% ../nbs/15_train.ipynb #051-py
 def agent_update(learner: Learner) -> dict[str, Tensor]:
     """One critic update, an actor update when it is due, and the target updates; losses as tensors."""
     config = learner.config
@@ -244,7 +259,7 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
     polyak_update(learner.target_critic, learner.critic, config.polyak)
     return losses
 
-# %% ../nbs/15_train.ipynb #053-py
+# %% ../nbs/15_train.ipynb #055-py
 def dynamics_update(learner: Learner) -> dict[str, Tensor]:
     """One training round of the ensemble on everything stored, with the statistics of everything seen."""
     config = learner.config
@@ -256,13 +271,13 @@ def dynamics_update(learner: Learner) -> dict[str, Tensor]:
     learner.dynamics_rounds += 1
     return {"dynamics_loss": loss}
 
-# %% ../nbs/15_train.ipynb #056-py
+# %% ../nbs/15_train.ipynb #058-py
 def dynamics_due(learner: Learner) -> bool:
     """Whether a training round of the ensemble is due: every `dynamics_interval` steps, and before its first use."""
     due = learner.dynamics_rounds == 0 or learner.num_timesteps % learner.config.dynamics_interval == 0
     return learner.config.uses_model and due
 
-# %% ../nbs/15_train.ipynb #059-py
+# %% ../nbs/15_train.ipynb #061-py
 def refresh_due(learner: Learner) -> bool:
     """Whether the statistics of the agent's networks are due: every `dynamics_interval` steps, and before the first update."""
     return learner.updates == 0 or learner.num_timesteps % learner.config.dynamics_interval == 0
@@ -273,7 +288,7 @@ def refresh_normalizers(learner: Learner) -> None:
     for network in (learner.actor, learner.critic, learner.target_actor, learner.target_critic):
         network.set_normalizer(learner.normalizer)
 
-# %% ../nbs/15_train.ipynb #062-py
+# %% ../nbs/15_train.ipynb #064-py
 def compile_learner(learner: Learner) -> bool:
     """Give the learner compiled kernels, tried out on zeros; whether that worked. Takes seconds from the cache, a minute or more the first time."""
     networks = Networks(learner.world, learner.actor, learner.critic, learner.target_actor, learner.target_critic)
@@ -281,12 +296,12 @@ def compile_learner(learner: Learner) -> bool:
     learner.kernels = EAGER if kernels is None else kernels
     return kernels is not None
 
-# %% ../nbs/15_train.ipynb #064-py
+# %% ../nbs/15_train.ipynb #066-py
 def ready(learner: Learner) -> bool:
     """Whether the warm-up is over and updates may be made."""
     return learner.replay.added >= learner.config.warmup_steps
 
-# %% ../nbs/15_train.ipynb #068-py
+# %% ../nbs/15_train.ipynb #070-py
 class Divergence(RuntimeError):
     """A number of the run is not finite, or larger than a healthy run's could be."""
 
@@ -329,7 +344,7 @@ def check_health(learner: Learner, losses: dict[str, Tensor]) -> None:
         if not abs(value) <= config.divergence_limit:
             raise Divergence(quantity, value, config.divergence_limit, since, step)
 
-# %% ../nbs/15_train.ipynb #072-py
+# %% ../nbs/15_train.ipynb #074-py
 def reset_agent(learner: Learner) -> None:
     """Begin anew with actor, critics, targets and their optimizers; buffer, statistics and model stay."""
     learner.resets += 1
@@ -352,7 +367,7 @@ def handle_divergence(learner: Learner, problem: Divergence) -> None:
     reset_agent(learner)
     warnings.warn(f"{str(problem).split('. Try')[0]}. Reset number {learner.resets}: new actor and critics.")
 
-# %% ../nbs/15_train.ipynb #075-py
+# %% ../nbs/15_train.ipynb #077-py
 def learning_step(learner: Learner, watch: Stopwatch) -> None:
     """What is learned after one environment step: (4) to (7) of the loop, and a look at whether all is sound."""
     if refresh_due(learner):
@@ -371,7 +386,7 @@ def learning_step(learner: Learner, watch: Stopwatch) -> None:
     except Divergence as problem:
         handle_divergence(learner, problem)
 
-# %% ../nbs/15_train.ipynb #077-py
+# %% ../nbs/15_train.ipynb #079-py
 class Stopwatch:
     """Seconds since its making, and seconds spent in each named part of the loop."""
 
@@ -391,7 +406,7 @@ class Stopwatch:
         parts = {name: round(seconds, 3) for name, seconds in self.parts.items()}
         return {"step": step, "seconds": round(time.perf_counter() - self.start, 3), **parts}
 
-# %% ../nbs/15_train.ipynb #080-py
+# %% ../nbs/15_train.ipynb #082-py
 class Interrupt:
     """Whether somebody has asked the run to end."""
 
@@ -420,7 +435,7 @@ def first_interrupt() -> Iterator[Interrupt]:
     finally:
         signal.signal(signal.SIGINT, before)
 
-# %% ../nbs/15_train.ipynb #083-py
+# %% ../nbs/15_train.ipynb #085-py
 Hook = Callable[[str, list[dict[str, float]]], bool]  # (table, rows) -> whether to go on
 
 

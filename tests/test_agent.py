@@ -135,6 +135,28 @@ def test_every_task_can_be_learned_in_and_continued(tmp_path, env):
     assert same(weights(MAGEAgent.load(tmp_path / "run").learn(20, reset_num_timesteps=False)), weights(whole))
 
 
+def test_the_arguments_of_the_environment_are_kept(tmp_path):
+    made = make_env("Pendulum-v1", g=4.0, max_episode_steps=25)
+    agent = MAGEAgent(made, out=tmp_path / "run", **(FEW | dict(checkpoint_interval=20))).learn(40)
+    loaded = MAGEAgent.load(tmp_path / "run")
+    assert loaded.env.unwrapped.g == 4.0 and loaded.env.spec.max_episode_steps == 25
+    assert np.array_equal(agent.evaluate(2), loaded.evaluate(2)) and agent.evaluate(1) > -25 * 17
+    whole = MAGEAgent(make_env("Pendulum-v1", g=4.0, max_episode_steps=25), **FEW).learn(70)
+    assert same(weights(whole), weights(loaded.learn(30, reset_num_timesteps=False)))
+    with pytest.raises(ValueError, match="belongs to another environment"):
+        MAGEAgent.load(tmp_path / "run", env="Pendulum-v1").learn(10, reset_num_timesteps=False)
+
+
+def test_an_environment_that_is_not_what_its_name_says_stops_in_the_warm_up(tmp_path):
+    agent = new_agent(tmp_path / "run", env="HalfCheetah-v5", warmup_steps=40)
+    agent.env.unwrapped._ctrl_cost_weight = 1.0  # behind the back of the constructor's arguments
+    with pytest.raises(ValueError, match="step 0: the environment says reward .* the formulas of the model say"):
+        agent.learn(60)
+    free = new_agent(env="HalfCheetah-v5", algorithm="td3", warmup_steps=40)
+    free.env.unwrapped._ctrl_cost_weight = 1.0
+    assert free.learn(60).num_timesteps == 60  # nothing imagined, nothing to compare
+
+
 def test_loading_a_subclass_gives_the_subclass_and_a_run_folder_will_do(trained):
     class Mine(MAGEAgent):
         pass

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mage_edu.envs import TASKS, ActionScale, PrependVelocity, make_env, reward_fn, termination_fn
+from mage_edu.envs import TASKS, ActionScale, PrependVelocity, arguments_of, make_env, read_by, reward_fn, termination_fn
 
 STEPS = 10_000
 
@@ -97,6 +97,59 @@ def test_formulas_agree_in_extreme_states(env_id):
     assert torch.equal(termination_fn(env_id)(next_obs, action, next_obs), terminated)
     if termination_fn(env_id).__name__ != "never":
         assert 100 < terminated.sum() < len(terminated) - 100  # both kinds occur
+
+
+ARGUMENTS = {  # other values for every argument that a constructor takes and a formula or nobody reads
+    "Pendulum-v1": dict(g=4.0),
+    "InvertedPendulum-v5": dict(reset_noise_scale=0.05, frame_skip=3),
+    "InvertedDoublePendulum-v5": dict(healthy_reward=3.0, reset_noise_scale=0.2, frame_skip=4),
+    "Reacher-v5": dict(reward_dist_weight=2.0, reward_control_weight=0.3, frame_skip=3),
+    "Pusher-v5": dict(reward_near_weight=0.1, reward_dist_weight=3.0, reward_control_weight=0.7),
+    "Swimmer-v5": dict(forward_reward_weight=2.0, ctrl_cost_weight=0.05, frame_skip=2, reset_noise_scale=0.3),
+    "Hopper-v5": dict(forward_reward_weight=2.0, ctrl_cost_weight=0.1, healthy_reward=3.0, healthy_state_range=(-8.0, 8.0),
+                      healthy_z_range=(1.0, 1.26), healthy_angle_range=(-0.1, 0.05), frame_skip=2, reset_noise_scale=0.01),
+    "Walker2d-v5": dict(forward_reward_weight=0.5, ctrl_cost_weight=0.1, healthy_reward=3.0, healthy_z_range=(1.1, 1.3),
+                        healthy_angle_range=(-0.3, 0.2), reset_noise_scale=0.01),
+    "HalfCheetah-v5": dict(forward_reward_weight=3.0, ctrl_cost_weight=0.7, frame_skip=3, reset_noise_scale=0.3),
+    "Ant-v5": dict(forward_reward_weight=2.0, ctrl_cost_weight=0.1, contact_cost_weight=0.02, healthy_reward=4.0, healthy_z_range=(0.4, 0.8),
+                   contact_force_range=(-0.5, 2.0), frame_skip=4),
+    "Humanoid-v5": dict(forward_reward_weight=2.0, ctrl_cost_weight=0.5, contact_cost_weight=1e-5, contact_cost_range=(0.1, 0.6),
+                        healthy_reward=1.0, healthy_z_range=(1.2, 1.5), reset_noise_scale=0.02),
+}
+
+
+def agrees_with_arguments(env_id, arguments):
+    """2,000 random steps of an environment made with other arguments; the number of terminations."""
+    env = make_env(env_id, **arguments)
+    reward, termination = reward_fn(env), termination_fn(env)
+    env.action_space.seed(3)
+    obs, _ = env.reset(seed=3)
+    ended = 0
+    for _ in range(2_000):
+        action = env.action_space.sample()
+        next_obs, paid, terminated, truncated, _ = env.step(action)
+        step = tuple(torch.as_tensor(np.asarray(x, dtype=np.float64)) for x in (obs, action, next_obs))
+        assert abs(reward(*step).item() - paid) < 1e-6 * (1.0 + abs(paid)) and termination(*step).item() == terminated
+        ended += terminated
+        obs = env.reset()[0] if terminated or truncated else next_obs
+    assert gym.make(env_id).unwrapped is not env.unwrapped and arguments_of(make_env(env_id, **arguments_of(env))) == arguments_of(env)
+    return ended
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_constructor_arguments_count(env_id):
+    assert set(ARGUMENTS) == set(TASKS)
+    ended = agrees_with_arguments(env_id, ARGUMENTS[env_id])
+    if "terminate_when_unhealthy" in read_by(termination_fn(env_id)):
+        assert ended > 5
+        assert agrees_with_arguments(env_id, ARGUMENTS[env_id] | {"terminate_when_unhealthy": False}) == 0
+
+
+def test_weights_of_one_environment_do_not_reach_another():
+    costly = make_env("HalfCheetah-v5", ctrl_cost_weight=10.0)
+    obs, action = torch.zeros(18), torch.ones(6)
+    assert reward_fn(costly)(obs, action, obs).item() == -60.0
+    assert abs(reward_fn("HalfCheetah-v5")(obs, action, obs).item() + 0.6) < 1e-6
 
 
 @pytest.mark.parametrize("env_id", TASKS)
@@ -222,9 +275,11 @@ class OwnWrapper(gym.Wrapper):
         (lambda: make_env("Half Cheetah"), "Did you mean 'HalfCheetah-v5'?"),
         (lambda: reward_fn("Pendulum"), "Did you mean 'Pendulum-v1'?"),
         (lambda: make_env(gym.make("CartPole-v1")), "action space Discrete(2): expected a one-dimensional Box"),
-        (lambda: make_env("Hopper-v5", healthy_reward=5.0), "environment Hopper-v5 with healthy_reward"),
-        (lambda: make_env(gym.make("HalfCheetah-v5", ctrl_cost_weight=1.0)), "environment HalfCheetah-v5 with ctrl_cost_weight"),
-        (lambda: make_env(gym.make("Pendulum-v1", g=9.81)), "environment Pendulum-v1 with g"),
+        (lambda: make_env("Hopper-v5", exclude_current_positions_from_observation=False), "with exclude_current_positions_from_observation"),
+        (lambda: make_env("Ant-v5", include_cfrc_ext_in_observation=False), "with include_cfrc_ext_in_observation"),
+        (lambda: make_env(gym.make("Humanoid-v5", include_cvel_in_observation=False)), "with include_cvel_in_observation"),
+        (lambda: make_env("HalfCheetah-v5", xml_file="my.xml"), "with xml_file: the formulas are not known"),
+        (lambda: make_env("HalfCheetah-v5", ctrl_cost_wieght=1.0), "with ctrl_cost_wieght"),
         (lambda: make_env(gym.make("Hopper-v5"), render_mode="rgb_array"), "this environment is already made"),
         (lambda: make_env(OwnWrapper(gym.make("Hopper-v5"))), "wrapped in OwnWrapper"),
         (lambda: make_env(PrependVelocity(OwnWrapper(gym.make("Hopper-v5")))), "wrapped in OwnWrapper"),

@@ -68,7 +68,7 @@ def save_version(folder: Path, version: str) -> None:
     steps = {"old": 1, "new": 2}[version]
     normalizer = Normalizer(3, 1)
     normalizer.add(np.full(3, steps), np.full(1, steps), np.zeros(3))
-    save_agent(folder / "agent", "Pendulum-v1", make_config("mage", "tiny"), steps, {"weight": torch.full((4,), float(steps))}, normalizer)
+    save_agent(folder / "agent", {"id": "Pendulum-v1", "arguments": {}}, make_config("mage", "tiny"), steps, {"weight": torch.full((4,), float(steps))}, normalizer)
 
 
 def check_agent(folder: Path, finished: bool) -> None:

@@ -85,7 +85,7 @@ class Ending(gym.Wrapper):
 
 def ending_learner(terminated, truncated, steps=9):
     env = Ending(make_env("Pendulum-v1"), terminated, truncated)
-    learner = build_learner(make_config("mage", "tiny"), make_env("Pendulum-v1"))
+    learner = build_learner(make_config("td3", "tiny"), make_env("Pendulum-v1"))
     rows = [environment_step(learner, env) for _ in range(steps)]
     return learner, env, rows
 
