@@ -1,0 +1,89 @@
+"""The family of algorithms: one target and its knobs, so that neighbours coincide where their knobs do."""
+import pytest
+import torch
+
+from mage_edu import MAGEAgent
+from mage_edu.config import ALGORITHMS, make_config
+from mage_edu.resume import named_weights
+from mage_edu.targets import TargetNoise, bootstrapped_target, draw_noise, target_and_action_gradient
+from mage_edu.train import agent_update, build_learner, environment_step
+from mage_edu.envs import make_env
+from test_updates import ACT_DIM, BATCH, MEMBERS, OBS_DIM, assert_close, make_pieces, plain_of, target_of
+from mage_edu.updates import critic_gradients
+
+FEW = dict(size="tiny", warmup_steps=30, dynamics_batches=3, dynamics_interval=30, eval_interval=1000, log_interval=1000)
+
+
+def weights_after(algorithm, steps=60, **settings):
+    agent = MAGEAgent("Pendulum-v1", algorithm, **(FEW | settings)).learn(steps)
+    return {name: tensor.clone() for name, tensor in named_weights(agent.learner).items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("one, other, settings", [
+    ("mage", "dyna-td3", dict(gradient_weight=0.0)),
+    ("mage-ddpg", "dyna-ddpg", dict(gradient_weight=0.0)),
+    ("mve-td3", "td3", dict(horizon=1)),
+    ("mage-k", "mage", dict(horizon=1)),
+    ("mage-mix", "mage-k", dict(horizon_mix=1.0)),
+    ("mage-mix", "mage", dict(horizon=1)),
+    ("mage-ddpg", "mage", dict(twin=True, policy_delay=2, target_noise=0.2)),
+    ("ddpg", "td3", dict(twin=True, policy_delay=2, target_noise=0.2)),
+    ("gradient-only", "mage", dict(value_weight=1.0, gradient_weight=5.0)),
+])
+def test_neighbours_coincide_bit_for_bit(one, other, settings):
+    assert same(weights_after(one, **settings), weights_after(other))
+    assert not same(weights_after(one), weights_after(other))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_row_agrees_with_the_plain_version(algorithm):
+    config = make_config(algorithm, "tiny", members=MEMBERS, batch_size=BATCH)
+    fast, plain = make_pieces(), make_pieces()
+    loss, gradients = critic_gradients(config, fast["critic"], target_of(config, fast))
+    reference = plain_of(config, plain)
+    expected = torch.autograd.grad(reference.total, list(plain["critic"].parameters()))
+    assert_close(loss.total, reference.total.detach())
+    for gradient, reference in zip(gradients, expected, strict=True):
+        assert_close(gradient, reference)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_row_learns_without_breaking(algorithm):
+    weights = weights_after(algorithm)
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+    assert not same(weights, weights_after(algorithm, steps=30))
+
+
+def first_steps(noise, steps):
+    return TargetNoise(noise.action, noise.dynamics[:steps], noise.smoothing[:steps])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_mix_of_0_is_horizon_1_and_of_1_is_horizon_k(steps):
+    pieces, settings = make_pieces(), dict(size="tiny", members=MEMBERS, batch_size=BATCH)
+    noise = draw_noise(make_config("mage", horizon=steps, **settings), BATCH, OBS_DIM, ACT_DIM, torch.Generator().manual_seed(5))
+    noise = TargetNoise(*(x.double() for x in noise))
+    arguments = (pieces["world"], pieces["target_actor"], pieces["target_critic"], pieces["batch"].obs, pieces["batch"].action)
+    for mix, horizon in ((0.0, 1), (1.0, steps)):
+        mixed = target_and_action_gradient(make_config("mage", horizon=steps, horizon_mix=mix, **settings), *arguments, noise)
+        alone = target_and_action_gradient(make_config("mage", horizon=horizon, **settings), *arguments, first_steps(noise, horizon))
+        assert_close(mixed[0].value, alone[0].value, 1e-14)
+        assert_close(mixed[1], alone[1], 1e-12)
+
+
+def test_a_ddpg_agent_has_one_critic_and_moves_its_actor_every_time():
+    env = make_env("Pendulum-v1")
+    learner = build_learner(make_config("ddpg", "tiny"), env)
+    for _ in range(40):
+        environment_step(learner, env)
+    assert learner.critic.weights[0].shape[0] == 1
+    assert all("actor_loss" in agent_update(learner) for _ in range(3))
+    target = bootstrapped_target  # no smoothing noise: the target does not depend on it
+    batch, config = learner.replay.sample(8), make_config("ddpg", "tiny", start="model")
+    zero, one = (TargetNoise(torch.zeros(8, 1), torch.zeros(1, 8, 3), torch.full((1, 8, 1), x)) for x in (0.0, 1.0))
+    values = [target(config, learner.world, learner.target_actor, learner.target_critic, batch.obs, batch.action, noise).value for noise in (zero, one)]
+    assert torch.equal(*values)
