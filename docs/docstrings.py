@@ -119,7 +119,7 @@ def rewrite(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: 
     if what == "class":
         bases = [base for base in thing.__bases__ if base not in (object, tuple)]
         lines += ["", f"Based on {', '.join(f':py:class:`~{base.__module__}.{base.__qualname__}`' for base in bases)}."] if bases else []
-    if what in ("function", "method"):
+    if what in ("function", "method") and getattr(thing, "__module__", "").startswith("mage_edu."):  # built-in ones have no source
         beside = {name.rpartition(".")[2]: comment for name, comment in comments_beside(thing.__module__).items()
                   if name.rpartition(".")[0] == thing.__qualname__}
         lines += ["", *(f":param {parameter}: {as_restructured(comment)}" for parameter, comment in beside.items())]

@@ -6,9 +6,10 @@ __all__ = ['TransitionFn', 'Range', 'TASKS', 'PICTURES', 'HARMLESS', 'STANDARD_W
            'hopper_healthy', 'hopper_termination', 'hopper_reward', 'swimmer_reward', 'walker_healthy',
            'walker_termination', 'walker_reward', 'ant_healthy', 'ant_termination', 'ant_reward',
            'humanoid_termination', 'humanoid_reward', 'distance', 'reacher_reward', 'pusher_reward', 'AppendTip',
-           'double_pendulum_termination', 'double_pendulum_reward', 'Task', 'find_task', 'id_of', 'check_spaces',
-           'read_by', 'check_arguments', 'with_arguments', 'wrappers', 'check_wrappers', 'make_env', 'draw_faster',
-           'arguments_of', 'reward_fn', 'termination_fn', 'ActionScale']
+           'double_pendulum_termination', 'double_pendulum_reward', 'cart_pole_termination', 'cart_pole_reward',
+           'ContinuousCartPole', 'Task', 'find_task', 'id_of', 'check_spaces', 'read_by', 'check_arguments',
+           'with_arguments', 'wrappers', 'check_wrappers', 'make_env', 'draw_faster', 'arguments_of', 'reward_fn',
+           'termination_fn', 'ActionScale']
 
 # %% ../nbs/03_envs.ipynb #002-py
 import functools
@@ -19,6 +20,7 @@ from typing import Any, Callable
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from torch import Tensor
 
 from .config import unknown_name
@@ -223,6 +225,44 @@ def double_pendulum_reward(obs: Tensor, action: Tensor, next_obs: Tensor, health
     return healthy_reward * up.to(next_obs.dtype) - 0.01 * x**2 - (height - 2.0) ** 2 - 1e-3 * first**2 - 5e-3 * second**2
 
 # %% ../nbs/03_envs.ipynb #052-py
+def cart_pole_termination(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """ContinuousCartPole-v0: the cart beyond 2.4 m or the pole beyond 12 degrees, or a number that is not finite."""
+    up = (next_obs[..., 0].abs() <= 2.4) & (next_obs[..., 2].abs() <= 12 * torch.pi / 180)
+    return ~(up & next_obs.isfinite().all(-1))
+
+
+def cart_pole_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """ContinuousCartPole-v0: 1 for each step that leaves the pole up, 0 for the step that drops it."""
+    return 1.0 - cart_pole_termination(obs, action, next_obs).to(next_obs.dtype)
+
+
+class ContinuousCartPole(CartPoleEnv):
+    """Gymnasium's CartPole with a continuous force of up to 10 N, (1,) in [-1, 1]."""
+
+    def __init__(self, render_mode: str | None = None):
+        super().__init__(render_mode=render_mode)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """One Euler step under a constant force."""
+        x, x_dot, theta, theta_dot = self.state
+        force = self.force_mag * float(np.clip(action, -1.0, 1.0)[0])
+        sin, cos = np.sin(theta), np.cos(theta)
+        push = (force + self.polemass_length * theta_dot**2 * sin) / self.total_mass
+        theta_acc = (self.gravity * sin - cos * push) / (self.length * (4.0 / 3.0 - self.masspole * cos**2 / self.total_mass))
+        x_acc = push - self.polemass_length * theta_acc * cos / self.total_mass
+        self.state = (x + self.tau * x_dot, x_dot + self.tau * x_acc, theta + self.tau * theta_dot, theta_dot + self.tau * theta_acc)
+        obs = np.array(self.state, dtype=np.float32)
+        terminated = cart_pole_termination(*[torch.as_tensor(obs).double()] * 3).item()
+        if self.render_mode == "human":
+            self.render()
+        return obs, float(not terminated), terminated, False, {}
+
+
+if "ContinuousCartPole-v0" not in gym.registry:
+    gym.register("ContinuousCartPole-v0", ContinuousCartPole, max_episode_steps=500)
+
+# %% ../nbs/03_envs.ipynb #056-py
 @dataclass(frozen=True)
 class Task:
     """What is known of one environment: its formulas, and the wrapper that adds what they read, where that is needed."""
@@ -233,6 +273,7 @@ class Task:
 
 TASKS: dict[str, Task] = {
     "Pendulum-v1": Task(pendulum_reward, never),
+    "ContinuousCartPole-v0": Task(cart_pole_reward, cart_pole_termination),
     "InvertedPendulum-v5": Task(inverted_pendulum_reward, inverted_pendulum_termination),
     "InvertedDoublePendulum-v5": Task(double_pendulum_reward, double_pendulum_termination, AppendTip),
     "Reacher-v5": Task(reacher_reward, never),
@@ -245,7 +286,7 @@ TASKS: dict[str, Task] = {
     "Humanoid-v5": Task(humanoid_reward, humanoid_termination, PrependVelocity),
 }
 
-# %% ../nbs/03_envs.ipynb #054-py
+# %% ../nbs/03_envs.ipynb #058-py
 def find_task(env_id: str) -> Task:
     """The formulas of an environment id; `ValueError` with a suggestion when there are none."""
     if env_id not in TASKS:
@@ -263,7 +304,7 @@ def id_of(env: str | gym.Env) -> str:
         raise ValueError(f"environment {env}: expected one made by gymnasium.make, so that its formulas can be found.")
     return env.unwrapped.spec.id
 
-# %% ../nbs/03_envs.ipynb #057-py
+# %% ../nbs/03_envs.ipynb #061-py
 def check_spaces(env: gym.Env) -> None:
     """Raise `ValueError` unless actions are a bounded box of rank 1 and observations a box of rank 1."""
     action, obs = env.action_space, env.observation_space
@@ -274,7 +315,7 @@ def check_spaces(env: gym.Env) -> None:
     if not isinstance(obs, gym.spaces.Box) or len(obs.shape) != 1:
         raise ValueError(f"observation space {obs}: expected a one-dimensional Box (a flat vector).")
 
-# %% ../nbs/03_envs.ipynb #060-py
+# %% ../nbs/03_envs.ipynb #064-py
 PICTURES = ("render_mode", "width", "height", "camera_id", "camera_name")
 HARMLESS = (*PICTURES, "max_episode_steps", "reset_noise_scale", "frame_skip", "g", "contact_force_range")
 
@@ -301,7 +342,7 @@ def with_arguments(formula: TransitionFn, arguments: dict[str, Any]) -> Transiti
     read = {name: arguments[name] for name in read_by(formula) if name in arguments}
     return functools.partial(formula, **read) if read else formula
 
-# %% ../nbs/03_envs.ipynb #063-py
+# %% ../nbs/03_envs.ipynb #067-py
 STANDARD_WRAPPERS = (
     gym.wrappers.PassiveEnvChecker, gym.wrappers.OrderEnforcing, gym.wrappers.TimeLimit,
     gym.wrappers.HumanRendering, gym.wrappers.RenderCollection, PrependVelocity, AppendTip,
@@ -326,7 +367,7 @@ def check_wrappers(env: gym.Env) -> None:
                 "as gymnasium.make gives it; pass it without this wrapper."
             )
 
-# %% ../nbs/03_envs.ipynb #066-py
+# %% ../nbs/03_envs.ipynb #070-py
 def make_env(env: str | gym.Env, **kwargs: Any) -> gym.Env:
     """The environment with the observation that the agent sees: what the reward reads is added where it is missing.
 
@@ -349,7 +390,7 @@ def make_env(env: str | gym.Env, **kwargs: Any) -> gym.Env:
         return env
     return task.wrapper(env)
 
-# %% ../nbs/03_envs.ipynb #070-py
+# %% ../nbs/03_envs.ipynb #074-py
 def draw_faster(env: gym.Env) -> None:
     """Before the first frame: no multisampling and coarse shadows in a MuJoCo environment; others are left as they are."""
     model = getattr(env.unwrapped, "model", None)
@@ -357,7 +398,7 @@ def draw_faster(env: gym.Env) -> None:
         model.vis.quality.offsamples = 0
         model.vis.quality.shadowsize = 1024
 
-# %% ../nbs/03_envs.ipynb #073-py
+# %% ../nbs/03_envs.ipynb #077-py
 def arguments_of(env: str | gym.Env) -> dict[str, Any]:
     """What `make_env(id, **arguments)` needs to make the same environment again, pictures apart; JSON can hold it."""
     if isinstance(env, str):
@@ -377,7 +418,7 @@ def termination_fn(env: str | gym.Env) -> TransitionFn:
     """The termination of an environment, a boolean over batched (obs, action, next_obs)."""
     return with_arguments(find_task(id_of(env)).termination_fn, arguments_of(env))
 
-# %% ../nbs/03_envs.ipynb #081-py
+# %% ../nbs/03_envs.ipynb #085-py
 @dataclass(frozen=True)
 class ActionScale:
     """The affine map between the actor's [-1, 1] and the environment's bounds."""

@@ -33,6 +33,15 @@ def transitions(env_id):
     return {name: value if value.dtype == torch.bool else value.double() for name, value in data.items()}
 
 
+def test_our_own_environment_keeps_gymnasiums_contract():
+    from gymnasium.utils.env_checker import check_env
+
+    check_env(gym.make("ContinuousCartPole-v0", render_mode="rgb_array").unwrapped)
+    frames = gym.make("ContinuousCartPole-v0", render_mode="rgb_array")
+    frames.reset(seed=0)
+    assert frames.render().ndim == 3
+
+
 def pendulum_obs(env):
     """The observation of Pendulum-v1 in float64, which Gymnasium rounds to float32."""
     angle, speed = env.unwrapped.state
@@ -61,7 +70,7 @@ def test_pendulum_reward_from_float32_observations():
     assert (reward_fn("Pendulum-v1")(*arguments(data)) - data["reward"]).abs().max() < 1e-8  # from the exact states
 
 
-EXTREME = [name for name in TASKS if name != "Pendulum-v1"]
+EXTREME = [name for name in TASKS if name not in ("Pendulum-v1", "ContinuousCartPole-v0")]  # those with a MuJoCo state
 
 
 @cache
@@ -101,6 +110,7 @@ def test_formulas_agree_in_extreme_states(env_id):
 
 ARGUMENTS = {  # other values for every argument that a constructor takes and a formula or nobody reads
     "Pendulum-v1": dict(g=4.0),
+    "ContinuousCartPole-v0": dict(),
     "InvertedPendulum-v5": dict(reset_noise_scale=0.05, frame_skip=3),
     "InvertedDoublePendulum-v5": dict(healthy_reward=3.0, reset_noise_scale=0.2, frame_skip=4),
     "Reacher-v5": dict(reward_dist_weight=2.0, reward_control_weight=0.3, frame_skip=3),
