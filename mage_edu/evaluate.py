@@ -153,7 +153,7 @@ def plot_curves(curves: Mapping[str, Sequence[Curve]], title: str = "") -> Any:
 
     if not curves:
         raise ValueError("curves={}: expected at least one label with curves.")
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    figure = Figure(figsize=(6, 3.6 + 0.22 * ((len(curves) + 1) // 2)), layout="constrained")
     axes = figure.subplots()
     for number, (label, seeds) in enumerate(curves.items()):
         mean_steps, mean_returns = mean_curve_over_seeds(seeds)
@@ -163,7 +163,7 @@ def plot_curves(curves: Mapping[str, Sequence[Curve]], title: str = "") -> Any:
         axes.plot(mean_steps, mean_returns, color=f"C{number}", linewidth=2.2, marker="o", markersize=3, label=name)
     axes.set(xlabel="environment steps", ylabel="evaluation return", title=title)
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)  # below, where it hides no curve
     return figure
 
 # %% ../nbs/13_evaluate.ipynb #053-py

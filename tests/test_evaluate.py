@@ -107,7 +107,7 @@ def test_curves_show_every_seed():
         assert (seed_steps.tolist(), returns.tolist()) in drawn
     assert ([1000, 2000], [2.0, 5.0]) in drawn  # the mean, where all three seeds have values
     assert len(drawn) == 6
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["mage (3 seeds)", "td3"]
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == ["mage (3 seeds)", "td3"]
     for bad in ({}, {"mage": []}, {"mage": [(steps, steps[:2])]}):
         with pytest.raises(ValueError, match="expected"):
             plot_curves(bad)
