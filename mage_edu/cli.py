@@ -284,14 +284,14 @@ class Sweep:
         """Run what is missing; status 1 when a run failed."""
         from mage_edu.evaluate import plot_curves
         from mage_edu.storage import write_figure
-        from mage_edu.sweep import make_jobs, run_sweep, sweep_curves, sweep_summary
+        from mage_edu.sweep import make_jobs, read_sweep, run_sweep, sweep_curves, sweep_summary
 
         jobs = make_jobs(self.out, self.envs, self.algorithms, self.seeds, self.steps, self.size, self.overrides)
         rows = run_sweep(jobs, self.workers, self.device, report=lambda line: print(line, flush=True))
         for line in summary_lines(sweep_summary(rows)):
             print(line)
         for env in self.envs:
-            if curves := sweep_curves(rows, env):
+            if curves := sweep_curves(read_sweep(self.out), env):  # earlier sweeps into the same folder too
                 write_figure(self.out / f"{env}.png", plot_curves(curves, env))
                 print(f"curves: {self.out / f'{env}.png'}")
         print(f"table: {self.out / 'sweep.csv'}")
