@@ -421,6 +421,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'mage_edu.train.first_interrupt': ('train.html#first_interrupt', 'mage_edu/train.py'),
                                 'mage_edu.train.frozen_copy': ('train.html#frozen_copy', 'mage_edu/train.py'),
                                 'mage_edu.train.handle_divergence': ('train.html#handle_divergence', 'mage_edu/train.py'),
+                                'mage_edu.train.in_env_units': ('train.html#in_env_units', 'mage_edu/train.py'),
                                 'mage_edu.train.largest': ('train.html#largest', 'mage_edu/train.py'),
                                 'mage_edu.train.learning_step': ('train.html#learning_step', 'mage_edu/train.py'),
                                 'mage_edu.train.network_sizes': ('train.html#network_sizes', 'mage_edu/train.py'),

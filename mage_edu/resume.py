@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .checkpoint import State
 from .storage import normalizer_from_dict, normalizer_to_dict
-from .train import Learner, episode_seed
+from .train import Learner, episode_seed, in_env_units
 
 # %% auto #0
 __all__ = ['NETWORKS', 'OPTIMIZERS', 'COUNTERS', 'MOMENTS', 'named_weights', 'check_tensors', 'restore_weights',
@@ -144,7 +144,7 @@ def replay_episode(learner: Learner, env: gym.Env) -> None:
     scale = learner.world.scale
     obs, _ = env.reset(seed=episode_seed(learner.config.seed, learner.episodes - 1))
     for action in learner.episode_actions:
-        obs, *_ = env.step(scale.to_env(action.to(scale.low)).cpu().numpy())
+        obs, *_ = env.step(in_env_units(scale, action))
     if not np.array_equal(obs, learner.obs):
         raise ValueError(
             f"the environment, reset with its seed and given the same {len(learner.episode_actions)} actions, shows {obs} instead of "

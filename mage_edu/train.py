@@ -33,9 +33,10 @@ from .updates import polyak_update
 # %% auto #0
 __all__ = ['Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy', 'build_world', 'radam',
            'build_actor', 'build_critic', 'build_learner', 'act', 'explore', 'begin_episode', 'check_finite',
-           'check_formulas', 'environment_step', 'agent_update', 'dynamics_update', 'dynamics_due', 'refresh_due',
-           'refresh_normalizers', 'compile_learner', 'ready', 'Divergence', 'largest', 'network_sizes', 'check_health',
-           'reset_agent', 'handle_divergence', 'learning_step', 'Stopwatch', 'Interrupt', 'first_interrupt', 'train']
+           'check_formulas', 'in_env_units', 'environment_step', 'agent_update', 'dynamics_update', 'dynamics_due',
+           'refresh_due', 'refresh_normalizers', 'compile_learner', 'ready', 'Divergence', 'largest', 'network_sizes',
+           'check_health', 'reset_agent', 'handle_divergence', 'learning_step', 'Stopwatch', 'Interrupt',
+           'first_interrupt', 'train']
 
 # %% ../nbs/15_train.ipynb #008-py
 class Seeds(NamedTuple):
@@ -209,6 +210,11 @@ def check_formulas(learner: Learner, action: np.ndarray, reward: float, next_obs
         )
 
 # %% ../nbs/15_train.ipynb #047-py
+def in_env_units(scale: ActionScale, action: Tensor) -> np.ndarray:
+    """An action in [-1, 1], (act_dim,), as the environment takes it."""
+    return scale.to_env(action.to(scale.low)).cpu().numpy()
+
+
 def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     """Act once, store the transition, begin a new episode where one ended.
 
@@ -219,7 +225,7 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     scale = learner.world.scale
     action = explore(learner, learner.obs)
     check_finite(learner.num_timesteps, action=action)
-    env_action = scale.to_env(action.to(scale.low)).cpu().numpy()
+    env_action = in_env_units(scale, action)
     next_obs, reward, terminated, truncated, _ = env.step(env_action)
     check_finite(learner.num_timesteps, observation=next_obs, reward=reward)
     if learner.config.uses_model and learner.num_timesteps < learner.config.warmup_steps:
