@@ -14,10 +14,11 @@ __all__ = ['Actor', 'add_noise']
 
 # %% ../nbs/07_actor.ipynb #007-py
 class Actor(StackedMLP):
-    """A deterministic policy: an MLP with swish and a final tanh, from standardized observations to actions in [-1, 1]."""
+    """A deterministic policy: an MLP with a final tanh, from standardized observations to actions in [-1, 1]."""
 
-    def __init__(self, obs_dim: int, act_dim: int, layers: int, width: int, generator: torch.Generator):
+    def __init__(self, obs_dim: int, act_dim: int, layers: int, width: int, generator: torch.Generator, activation: str = "swish"):
         super().__init__(1, [obs_dim] + [width] * layers + [act_dim], generator)
+        self.activation = activation
         self.obs_scale = Standardize(obs_dim)
 
     def set_normalizer(self, normalizer: Normalizer) -> None:
@@ -26,7 +27,7 @@ class Actor(StackedMLP):
 
     def preactivation(self, obs: Tensor, layers: list[Layer] | None = None) -> Tensor:
         """What goes into the tanh; shapes and `layers` as in `forward`."""
-        return mlp(self.obs_scale(obs)[None], self.layers() if layers is None else layers)[0]
+        return mlp(self.obs_scale(obs)[None], self.layers() if layers is None else layers, activation=self.activation)[0]
 
     def forward(self, obs: Tensor, layers: list[Layer] | None = None) -> Tensor:
         """(batch, obs_dim) to (batch, act_dim); `layers` may be `frozen_layers()`, by default the parameters."""

@@ -52,11 +52,12 @@ def plain_update(learner: Learner) -> None:
     apply_gradients(gradients, learner.critic_optimizer, config.grad_clip)
     learner.updates += 1
     if learner.updates % config.policy_delay == 0:
-        loss = plain_actor_loss(learner.actor, learner.critic, batch.obs, config.preactivation_weight)
+        loss = plain_actor_loss(learner.actor, learner.critic, batch.obs, config.preactivation_weight, config.actor_climbs)
         gradients = torch.autograd.grad(loss, list(learner.actor.parameters()))
         apply_gradients(gradients, learner.actor_optimizer, config.grad_clip)
         polyak_update(learner.target_actor, learner.actor, config.polyak)
-    polyak_update(learner.target_critic, learner.critic, config.polyak)
+    if learner.updates % config.policy_delay == 0 or not config.delay_target_critic:
+        polyak_update(learner.target_critic, learner.critic, config.polyak)
 
 # %% ../nbs/17_bench.ipynb #020-py
 def filled_learner(size: str, env_id: str, seed: int, transitions: int = 1_000) -> Learner:

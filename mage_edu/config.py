@@ -3,14 +3,14 @@
 # %% auto #0
 __all__ = ['POSITIVE_INTEGERS', 'POSITIVE', 'RANGES', 'TD3', 'DDPG', 'ALGORITHMS', 'SIZES', 'NameSettings', 'TargetSettings',
            'AgentSettings', 'DynamicsSettings', 'RunSettings', 'check_type', 'check_range', 'unknown_name',
-           'check_combinations', 'Config', 'make_config']
+           'check_choice', 'check_combinations', 'Config', 'make_config']
 
 # %% ../nbs/00_config.ipynb #002-py
 import dataclasses
 import difflib
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, Mapping
+from typing import Any, Literal, Mapping, get_args, get_origin
 
 # %% ../nbs/00_config.ipynb #015-py
 @dataclass(frozen=True)
@@ -42,13 +42,19 @@ class AgentSettings:
     actor_width: int = 384  # units per hidden layer
     critic_layers: int = 2
     critic_width: int = 384
-    critic_layer_norm: bool = False  # layer normalization before every swish of the critics
+    critic_layer_norm: bool = False  # layer normalization before every activation of the critics
+    activation: Literal["swish", "relu"] = "swish"  # between the layers of actor and critics; the model keeps swish
+    standardize_obs: bool = True  # whether actor and critics see observations in units of their spread
+    optimizer: Literal["radam", "adam"] = "radam"  # of every network
     actor_lr: float = 1e-4  # learning rate
     critic_lr: float = 1e-4
-    grad_clip: float = 5.0  # elementwise, for actor and critics
+    grad_clip: float = 5.0  # elementwise, for actor and critics; a huge number switches it off
+    critic_loss: Literal["huber", "squared"] = "huber"  # of the TD error, and of the norm of its action-gradient
+    actor_climbs: Literal["minimum", "first"] = "minimum"  # which of the twins' values the actor climbs
     preactivation_weight: float = 0.0  # weight of the squared pre-tanh outputs in the actor loss
     polyak: float = 0.005  # tau: the share of the online weights that enters the target weights per update
     policy_delay: int = 2  # critic updates per actor update
+    delay_target_critic: bool = False  # whether the target critic moves only when the actor does, as in the paper of TD3
     exploration_noise: float = 0.1  # std, in [-1, 1] units
     target_noise: float = 0.2  # std of the smoothing noise at the bootstrap action
     target_noise_clip: float = 0.5  # the smoothing noise is clipped here
@@ -128,13 +134,15 @@ def unknown_name(kind: str, name: str, known: list[str]) -> str:
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}."
 
+# %% ../nbs/00_config.ipynb #033b-py
+def check_choice(name: str, value: Any, kind: Any) -> None:
+    """Raise `ValueError` unless `value` is one of the names that a `Literal` field allows."""
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise ValueError(unknown_name(name, value, list(get_args(kind))))
+
 # %% ../nbs/00_config.ipynb #035-py
 def check_combinations(config: "Config") -> None:
     """Raise `ValueError` for settings that are at odds with each other."""
-    if config.start not in ("replay", "model"):
-        raise ValueError(unknown_name("start", config.start, ["replay", "model"]))
-    if config.on_divergence not in ("stop", "reset"):
-        raise ValueError(unknown_name("on_divergence", config.on_divergence, ["stop", "reset"]))
     if config.log_var_min >= config.log_var_max:
         raise ValueError(f"log_var_min={config.log_var_min}: expected a value below log_var_max={config.log_var_max}.")
     if config.value_weight == 0 and config.gradient_weight == 0:
@@ -162,6 +170,7 @@ class Config(RunSettings, DynamicsSettings, AgentSettings, TargetSettings, NameS
         for field in dataclasses.fields(self):
             check_type(field.name, getattr(self, field.name), field.type)
             check_range(field.name, getattr(self, field.name))
+            check_choice(field.name, getattr(self, field.name), field.type)
         check_combinations(self)
 
     @property

@@ -10,13 +10,22 @@ from .networks import Layer, Standardize, StackedMLP, linear, mlp
 from .replay import Normalizer
 
 # %% auto #0
-__all__ = ['swish_and_slope', 'normalize', 'through_normalize', 'value_and_input_gradient', 'Critic']
+__all__ = ['WITH_SLOPE', 'swish_and_slope', 'relu_and_slope', 'normalize', 'through_normalize', 'value_and_input_gradient',
+           'Critic']
 
 # %% ../nbs/08_critic.ipynb #007-py
 def swish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
     """swish(x) = x sigmoid(x) and its derivative sigmoid(x) (1 + x (1 - sigmoid(x))), elementwise."""
     sigmoid = torch.sigmoid(x)
     return x * sigmoid, sigmoid * (1.0 + x * (1.0 - sigmoid))
+
+# %% ../nbs/08_critic.ipynb #010b-py
+def relu_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
+    """max(0, x) and its derivative, elementwise: 1 where x > 0, else 0."""
+    return torch.relu(x), (x > 0).to(x.dtype)
+
+
+WITH_SLOPE = {"swish": swish_and_slope, "relu": relu_and_slope}
 
 # %% ../nbs/08_critic.ipynb #019-py
 def normalize(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,7 +41,8 @@ def through_normalize(gradient: Tensor, normalized: Tensor, scale: Tensor) -> Te
     return scale * (gradient - gradient.mean(-1, keepdim=True) - normalized * along)
 
 # %% ../nbs/08_critic.ipynb #022-py
-def value_and_input_gradient(x: Tensor, layers: list[Layer], columns: slice, layer_norm: bool = False) -> tuple[Tensor, Tensor]:
+def value_and_input_gradient(x: Tensor, layers: list[Layer], columns: slice, layer_norm: bool = False,
+                             activation: str = "swish") -> tuple[Tensor, Tensor]:
     """Scalar MLPs' values and their gradients with respect to the input's `columns`, as ordinary forward code.
 
     `x` (members, batch, in); returns (members, batch) and (members, batch, number of columns).
@@ -46,7 +56,7 @@ def value_and_input_gradient(x: Tensor, layers: list[Layer], columns: slice, lay
     kept = []
     for layer in layers[:-1]:
         z, scale = normalize(linear(x, layer)) if layer_norm else (linear(x, layer), None)
-        x, slope = swish_and_slope(z)
+        x, slope = WITH_SLOPE[activation](z)
         kept.append((slope, z, scale))
     value = linear(x, layers[-1]).squeeze(-1)
     gradient = layers[-1][0].transpose(1, 2)  # (members, 1, width): d value / d last hidden
@@ -62,9 +72,9 @@ class Critic(StackedMLP):
     """One or two action-value functions Q(s, a), stacked; needs at least one hidden layer."""
 
     def __init__(self, obs_dim: int, act_dim: int, layers: int, width: int, generator: torch.Generator, members: int = 2,
-                 layer_norm: bool = False):
+                 layer_norm: bool = False, activation: str = "swish"):
         super().__init__(members, [obs_dim + act_dim] + [width] * layers + [1], generator)
-        self.layer_norm = layer_norm
+        self.layer_norm, self.activation = layer_norm, activation
         self.action_columns = slice(obs_dim, obs_dim + act_dim)
         self.obs_scale = Standardize(obs_dim)
 
@@ -79,13 +89,18 @@ class Critic(StackedMLP):
     def forward(self, obs: Tensor, action: Tensor, layers: list[Layer] | None = None) -> Tensor:
         """Values: (batch, obs_dim), (batch, act_dim) to (members, batch)."""
         x = self.inputs(obs, action)
-        return mlp(x, self.layers() if layers is None else layers, self.layer_norm).squeeze(-1)
+        return mlp(x, self.layers() if layers is None else layers, self.layer_norm, self.activation).squeeze(-1)
 
     def value_and_action_gradient(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Values (members, batch) and action-gradients (members, batch, act_dim), in one forward computation."""
         x = self.inputs(obs, action)
-        return value_and_input_gradient(x, self.layers(), self.action_columns, self.layer_norm)
+        return value_and_input_gradient(x, self.layers(), self.action_columns, self.layer_norm, self.activation)
 
     def minimum(self, obs: Tensor, action: Tensor) -> Tensor:
         """The smaller of the twins' values, parameters frozen: (batch,)."""
         return self(obs, action, self.frozen_layers()).amin(0)
+
+    def first(self, obs: Tensor, action: Tensor) -> Tensor:
+        """The first twin's value, parameters frozen: (batch,). The others are not computed."""
+        layers = [(weight[:1], bias[:1]) for weight, bias in self.frozen_layers()]
+        return mlp(self.inputs(obs, action)[:1], layers, self.layer_norm, self.activation)[0, :, 0]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .replay import RunningStats
 
 # %% auto #0
-__all__ = ['Layer', 'init_layers', 'linear', 'mlp', 'StackedMLP', 'Standardize', 'apply_gradients']
+__all__ = ['Layer', 'ACTIVATIONS', 'init_layers', 'linear', 'mlp', 'StackedMLP', 'Standardize', 'apply_gradients']
 
 # %% ../nbs/05_networks.ipynb #007-py
 Layer = tuple[Tensor, Tensor]  # weight (members, in, out), bias (members, 1, out)
@@ -45,14 +45,17 @@ def linear(x: Tensor, layer: Layer) -> Tensor:
     return torch.baddbmm(bias, x, weight)
 
 # %% ../nbs/05_networks.ipynb #023-py
-def mlp(x: Tensor, layers: list[Layer], layer_norm: bool = False) -> Tensor:
-    """Stacked MLPs with swish between the layers: (members, batch, in) to (members, batch, out).
+ACTIVATIONS = {"swish": F.silu, "relu": F.relu}
 
-    With `layer_norm`, each hidden layer is normalized over its units before the swish (no gain, no shift).
+
+def mlp(x: Tensor, layers: list[Layer], layer_norm: bool = False, activation: str = "swish") -> Tensor:
+    """Stacked MLPs with an activation between the layers: (members, batch, in) to (members, batch, out).
+
+    With `layer_norm`, each hidden layer is normalized over its units before the activation (no gain, no shift).
     """
     for layer in layers[:-1]:
         z = linear(x, layer)
-        x = F.silu(F.layer_norm(z, z.shape[-1:]) if layer_norm else z)
+        x = ACTIVATIONS[activation](F.layer_norm(z, z.shape[-1:]) if layer_norm else z)
     return linear(x, layers[-1])
 
 # %% ../nbs/05_networks.ipynb #029-py

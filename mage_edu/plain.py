@@ -15,8 +15,8 @@ from .targets import TargetNoise, World
 from .updates import CriticLoss
 
 # %% auto #0
-__all__ = ['plain_next_obs', 'plain_noisy', 'plain_huber', 'plain_mix', 'plain_rollout', 'plain_target', 'plain_critic_loss',
-           'plain_actor_loss']
+__all__ = ['plain_next_obs', 'plain_noisy', 'plain_huber', 'plain_loss', 'plain_mix', 'plain_rollout', 'plain_target',
+           'plain_critic_loss', 'plain_actor_loss']
 
 # %% ../nbs/11_plain.ipynb #005-py
 def plain_next_obs(dynamics: Dynamics, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
@@ -38,6 +38,11 @@ def plain_noisy(action: Tensor, noise: Tensor, std: float, limit: float = float(
 def plain_huber(square: Tensor) -> Tensor:
     """Huber's loss as a function of the squared error, so that its slope exists at 0 too."""
     return torch.where(square <= 1.0, 0.5 * square, torch.sqrt(square.clamp(min=1.0)) - 0.5)
+
+
+def plain_loss(config: Config, square: Tensor) -> Tensor:
+    """The configured loss of an error, as a function of its square."""
+    return 0.5 * square if config.critic_loss == "squared" else plain_huber(square)
 
 # %% ../nbs/11_plain.ipynb #011-py
 def plain_mix(targets: list[Tensor], mix: float) -> Tensor:
@@ -91,22 +96,23 @@ def plain_critic_loss(config: Config, world: World, actor: Actor, target_actor: 
     action = action.detach().requires_grad_().clone()  # FlopCounterMode cannot follow the gradient of a leaf
     y, survived = plain_target(config, world, target_actor, target_critic, batch.obs, action, batch, noise)
     td_error = y - critic(batch.obs, action)  # (twins, batch)
-    value_loss = plain_huber(td_error.square()).mean()
+    value_loss = plain_loss(config, td_error.square()).mean()
     gradient_loss = torch.zeros_like(value_loss)
     if config.gradient_weight > 0.0:
         gradients = [torch.autograd.grad(error.sum(), action, create_graph=True)[0] for error in td_error]
         mask = torch.ones_like(survived) if config.terminal_gradient else survived
-        gradient_loss = (mask * plain_huber(torch.stack(gradients).square().sum(-1))).mean()
+        gradient_loss = (mask * plain_loss(config, torch.stack(gradients).square().sum(-1))).mean()
     total = config.value_weight * value_loss + config.gradient_weight * gradient_loss
     return CriticLoss(total, value_loss.detach(), gradient_loss.detach())
 
 # %% ../nbs/11_plain.ipynb #021-py
-def plain_actor_loss(actor: Actor, critic: Critic, obs: Tensor, preactivation_weight: float = 0.0) -> Tensor:
-    """Minus the mean of the smaller twin at the actor's action, plus the penalty on what enters the tanh.
+def plain_actor_loss(actor: Actor, critic: Critic, obs: Tensor, preactivation_weight: float = 0.0, climbs: str = "minimum") -> Tensor:
+    """Minus the mean of the smaller twin (or of the first) at the actor's action, plus the penalty on what enters the tanh.
 
     Gradients also reach the critic, and are ignored.
     """
     action = actor(obs)
     q = critic(obs, action)
     penalty = actor.preactivation(obs).pow(2).sum(-1).mean()
-    return -torch.minimum(q[0], q[-1]).mean() + preactivation_weight * penalty
+    climbed = q[0] if climbs == "first" else torch.minimum(q[0], q[-1])
+    return -climbed.mean() + preactivation_weight * penalty

@@ -31,12 +31,12 @@ from .targets import World, draw_noise
 from .updates import polyak_update
 
 # %% auto #0
-__all__ = ['Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy', 'build_world', 'radam',
-           'build_actor', 'build_critic', 'build_learner', 'act', 'explore', 'begin_episode', 'check_finite',
-           'check_formulas', 'in_env_units', 'environment_step', 'agent_update', 'dynamics_update', 'dynamics_due',
-           'refresh_due', 'refresh_normalizers', 'compile_learner', 'ready', 'Divergence', 'largest', 'network_sizes',
-           'check_health', 'reset_agent', 'handle_divergence', 'learning_step', 'Stopwatch', 'Interrupt',
-           'first_interrupt', 'train']
+__all__ = ['Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy', 'build_world',
+           'build_optimizer', 'build_actor', 'build_critic', 'build_learner', 'act', 'explore', 'begin_episode',
+           'check_finite', 'check_formulas', 'in_env_units', 'environment_step', 'agent_update', 'dynamics_update',
+           'dynamics_due', 'refresh_due', 'refresh_normalizers', 'compile_learner', 'ready', 'Divergence', 'largest',
+           'network_sizes', 'check_health', 'reset_agent', 'handle_divergence', 'learning_step', 'Stopwatch',
+           'Interrupt', 'first_interrupt', 'train']
 
 # %% ../nbs/15_train.ipynb #008-py
 class Seeds(NamedTuple):
@@ -128,20 +128,24 @@ def build_world(config: Config, env: gym.Env, generator: torch.Generator, device
     return World(dynamics, reward_fn(env), termination_fn(env), ActionScale.of(env.action_space, device))
 
 
-def radam(module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.RAdam:
-    """The optimizer of every network here; the weight decay is decoupled from the gradient."""
+def build_optimizer(config: Config, module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
+    """The configured optimizer for a network; the weight decay is decoupled from the gradient."""
+    if config.optimizer == "adam":
+        return torch.optim.AdamW(module.parameters(), lr, weight_decay=weight_decay, foreach=True)
     return torch.optim.RAdam(module.parameters(), lr, weight_decay=weight_decay, decoupled_weight_decay=True, foreach=True)
 
 # %% ../nbs/15_train.ipynb #029-py
 def build_actor(config: Config, obs_dim: int, act_dim: int, seed: int) -> Actor:
     """A fresh actor."""
-    return Actor(obs_dim, act_dim, config.actor_layers, config.actor_width, torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    return Actor(obs_dim, act_dim, config.actor_layers, config.actor_width, generator, config.activation)
 
 
 def build_critic(config: Config, obs_dim: int, act_dim: int, seed: int) -> Critic:
     """Fresh critics."""
     generator, twins = torch.Generator().manual_seed(seed), 2 if config.twin else 1
-    return Critic(obs_dim, act_dim, config.critic_layers, config.critic_width, generator, twins, config.critic_layer_norm)
+    sizes = (config.critic_layers, config.critic_width)
+    return Critic(obs_dim, act_dim, *sizes, generator, twins, config.critic_layer_norm, config.activation)
 
 
 def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cpu") -> Learner:
@@ -154,8 +158,8 @@ def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cp
     world = build_world(config, env, init(seeds.dynamics), device)
     return Learner(
         config, world, actor, critic, frozen_copy(actor), frozen_copy(critic),
-        radam(actor, config.actor_lr), radam(critic, config.critic_lr),
-        radam(world.dynamics, config.dynamics_lr, config.dynamics_weight_decay),
+        build_optimizer(config, actor, config.actor_lr), build_optimizer(config, critic, config.critic_lr),
+        build_optimizer(config, world.dynamics, config.dynamics_lr, config.dynamics_weight_decay),
         ReplayBuffer(config.replay_capacity, obs_dim, act_dim, seeds.replay, device), Normalizer(obs_dim, act_dim),
         torch.Generator(device).manual_seed(seeds.updates), init(seeds.exploration),
     )
@@ -262,7 +266,8 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
         apply_gradients(gradients, learner.actor_optimizer, config.grad_clip)
         polyak_update(learner.target_actor, learner.actor, config.polyak)
         losses["actor_loss"] = loss_pi
-    polyak_update(learner.target_critic, learner.critic, config.polyak)
+    if learner.updates % config.policy_delay == 0 or not config.delay_target_critic:
+        polyak_update(learner.target_critic, learner.critic, config.polyak)
     return losses
 
 # %% ../nbs/15_train.ipynb #055-py
@@ -290,7 +295,9 @@ def refresh_due(learner: Learner) -> bool:
 
 
 def refresh_normalizers(learner: Learner) -> None:
-    """Give actor, critic and their targets the statistics of all observations so far."""
+    """Give actor, critic and their targets the statistics of all observations so far, unless they are to see them as they are."""
+    if not learner.config.standardize_obs:
+        return
     for network in (learner.actor, learner.critic, learner.target_actor, learner.target_critic):
         network.set_normalizer(learner.normalizer)
 

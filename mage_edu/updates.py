@@ -16,13 +16,21 @@ from .replay import Transitions
 from .targets import Step, TargetNoise, World, bootstrapped_target, target_and_action_gradient
 
 # %% auto #0
-__all__ = ['huber', 'CriticTarget', 'critic_target', 'CriticLoss', 'critic_loss', 'actor_loss', 'critic_gradients',
-           'actor_gradients', 'polyak_update']
+__all__ = ['LOSSES', 'huber', 'half_square', 'CriticTarget', 'critic_target', 'CriticLoss', 'critic_loss', 'actor_loss',
+           'critic_gradients', 'actor_gradients', 'polyak_update']
 
 # %% ../nbs/10_updates.ipynb #005-py
 def huber(error: Tensor) -> Tensor:
     """Huber's loss with threshold 1, elementwise: quadratic near 0, linear beyond."""
     return F.huber_loss(error, torch.zeros_like(error), reduction="none")
+
+
+def half_square(error: Tensor) -> Tensor:
+    """Half the square, elementwise: Huber's loss without its linear part."""
+    return 0.5 * error.square()
+
+
+LOSSES = {"huber": huber, "squared": half_square}
 
 # %% ../nbs/10_updates.ipynb #008-py
 class CriticTarget(NamedTuple):
@@ -64,24 +72,26 @@ class CriticLoss(NamedTuple):
 def critic_loss(config: Config, critic: Critic, target: CriticTarget) -> CriticLoss:
     """Huber on the TD error plus Huber on the norm of its action-gradient, weighted (the loss of the MAGE paper).
 
-    Samples with a `gradient_mask` of 0 add 0 to the gradient term and count in its mean.
+    With `critic_loss="squared"`, half the squared TD error plus half the squared norm. Samples with a `gradient_mask` of 0 add 0 to the gradient term and count in its mean.
     """
+    loss = LOSSES[config.critic_loss]
     if target.gradient is None:
-        value_loss = huber(target.value - critic(target.obs, target.action)).mean()
+        value_loss = loss(target.value - critic(target.obs, target.action)).mean()
         return CriticLoss(config.value_weight * value_loss, value_loss.detach(), torch.zeros_like(value_loss))
     value, gradient = critic.value_and_action_gradient(target.obs, target.action)
-    value_loss = huber(target.value - value).mean()
+    value_loss = loss(target.value - value).mean()
     gradient_error = torch.linalg.vector_norm(target.gradient - gradient, dim=-1)
-    gradient_loss = (target.gradient_mask * huber(gradient_error)).mean()
+    gradient_loss = (target.gradient_mask * loss(gradient_error)).mean()
     total = config.value_weight * value_loss + config.gradient_weight * gradient_loss
     return CriticLoss(total, value_loss.detach(), gradient_loss.detach())
 
 # %% ../nbs/10_updates.ipynb #033-py
-def actor_loss(actor: Actor, critic: Critic, obs: Tensor, preactivation_weight: float = 0.0) -> Tensor:
-    """Minus the mean of min(Q1, Q2)(s, pi(s)) over `obs` (batch, obs_dim), plus the weighted squared length of what enters
-    the actor's tanh; the critic's parameters are frozen."""
+def actor_loss(actor: Actor, critic: Critic, obs: Tensor, preactivation_weight: float = 0.0, climbs: str = "minimum") -> Tensor:
+    """Minus the mean of min(Q1, Q2)(s, pi(s)) over `obs` (batch, obs_dim), or of Q1 where `climbs` is "first", plus the weighted
+    squared length of what enters the actor's tanh; the critic's parameters are frozen."""
     u = actor.preactivation(obs)
-    loss = -critic.minimum(obs, torch.tanh(u)).mean()
+    climbed = critic.minimum if climbs == "minimum" else critic.first
+    loss = -climbed(obs, torch.tanh(u)).mean()
     return loss if preactivation_weight == 0.0 else loss + preactivation_weight * u.square().sum(-1).mean()
 
 # %% ../nbs/10_updates.ipynb #040-py
@@ -93,7 +103,7 @@ def critic_gradients(config: Config, critic: Critic, target: CriticTarget) -> tu
 
 def actor_gradients(config: Config, actor: Actor, critic: Critic, obs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
     """The actor's loss without its graph, and its gradients in the order of `actor.parameters()`."""
-    loss = actor_loss(actor, critic, obs, config.preactivation_weight)
+    loss = actor_loss(actor, critic, obs, config.preactivation_weight, config.actor_climbs)
     return loss.detach(), torch.autograd.grad(loss, list(actor.parameters()))
 
 # %% ../nbs/10_updates.ipynb #044-py

@@ -19,7 +19,7 @@ def inputs(obs_dim: int, act_dim: int, dtype: torch.dtype, batch: int = 32) -> t
 
 def by_autograd(critic: Critic, obs, action, create_graph=False):
     own = critic.stack(action).clone().requires_grad_()
-    value = mlp(torch.cat([critic.stack(obs), own], -1), critic.layers(), critic.layer_norm).squeeze(-1)
+    value = mlp(torch.cat([critic.stack(obs), own], -1), critic.layers(), critic.layer_norm, critic.activation).squeeze(-1)
     return value, torch.autograd.grad(value.sum(), own, create_graph=create_graph)[0]
 
 
@@ -31,10 +31,11 @@ def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_value_and_action_gradient_equal_autograd(layers, width, members, dtype, bound, layer_norm):
+@pytest.mark.parametrize("activation", ["swish", "relu"])
+def test_value_and_action_gradient_equal_autograd(layers, width, members, dtype, bound, layer_norm, activation):
     if layer_norm and width == 1:
         pytest.skip("one unit, normalized over itself, is always 0: there is no gradient to compare")
-    critic = Critic(11, 3, layers, width, seeded(0), members, layer_norm).to(dtype)
+    critic = Critic(11, 3, layers, width, seeded(0), members, layer_norm, activation).to(dtype)
     obs, action = inputs(11, 3, dtype)
     value, gradient = critic.value_and_action_gradient(obs, action)
     auto_value, auto_gradient = by_autograd(critic, obs, action)
@@ -57,8 +58,9 @@ def test_action_gradient_equals_central_differences():
 
 @pytest.mark.parametrize("layers", [1, 2, 4])
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_one_backward_pass_equals_double_backward(layers, layer_norm):
-    critic = Critic(5, 2, layers, 24, seeded(0), layer_norm=layer_norm).double()
+@pytest.mark.parametrize("activation", ["swish", "relu"])
+def test_one_backward_pass_equals_double_backward(layers, layer_norm, activation):
+    critic = Critic(5, 2, layers, 24, seeded(0), layer_norm=layer_norm, activation=activation).double()
     obs, action = inputs(5, 2, torch.float64)
     target = torch.randn(32, 2, dtype=torch.float64, generator=seeded(3))
     gradients = []
@@ -104,6 +106,32 @@ def test_minimum_passes_gradients_to_the_action_of_the_lower_twin_only():
     smallest.sum().backward()
     assert torch.allclose(action.grad, gradients[lower, torch.arange(len(lower))])
     assert all(p.grad is None for p in critic.parameters())
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("layer_norm, activation", [(False, "relu"), (True, "swish")])
+def test_first_is_the_first_twin_and_leaves_the_parameters_alone(members, layer_norm, activation):
+    critic = Critic(5, 2, 2, 24, seeded(0), members, layer_norm, activation).double()
+    obs, action = inputs(5, 2, torch.float64)
+    action.requires_grad_()
+    first = critic.first(obs, action)
+    values, gradients = critic.value_and_action_gradient(obs, action.detach())
+    assert torch.allclose(first, values[0], rtol=1e-12)
+    first.sum().backward()
+    assert torch.allclose(action.grad, gradients[0], rtol=1e-10)
+    assert all(p.grad is None for p in critic.parameters())
+
+
+def test_the_activation_is_the_one_that_was_asked_for():
+    by_name = {name: Critic(5, 2, 2, 24, seeded(0), activation=name) for name in ("swish", "relu")}
+    x = torch.cat(inputs(5, 2, torch.float32), -1)
+    for name, module in (("swish", torch.nn.functional.silu), ("relu", torch.nn.functional.relu)):
+        hidden = x.expand(2, *x.shape)
+        layers = by_name[name].layers()
+        for weight, bias in layers[:-1]:
+            hidden = module(hidden @ weight + bias)
+        weight, bias = layers[-1]
+        assert torch.allclose(by_name[name](*inputs(5, 2, torch.float32)), (hidden @ weight + bias)[..., 0], atol=1e-5)
 
 
 def test_twins_differ_and_do_not_mix():

@@ -30,9 +30,15 @@ def filled(config, env_id, dtype):
     return learner
 
 
-@pytest.mark.parametrize("env_id, dtype, limit", [("InvertedPendulum-v5", torch.float32, 1e-5), ("HalfCheetah-v5", torch.float64, 1e-9)])
-def test_compiled_and_eager_updates_agree(env_id, dtype, limit):
-    config = make_config("mage", "tiny", warmup_steps=250, critic_layer_norm=True, preactivation_weight=0.03, imagined_noise=0.1)
+OURS = dict(critic_layer_norm=True, preactivation_weight=0.03, imagined_noise=0.1)
+OTHERS = dict(activation="relu", optimizer="adam", critic_loss="squared", actor_climbs="first", delay_target_critic=True)
+
+
+@pytest.mark.parametrize("env_id, dtype, limit, settings", [
+    ("InvertedPendulum-v5", torch.float32, 1e-5, OURS), ("HalfCheetah-v5", torch.float64, 1e-9, OURS), ("Pendulum-v1", torch.float64, 1e-9, OTHERS),
+])
+def test_compiled_and_eager_updates_agree(env_id, dtype, limit, settings):
+    config = make_config("mage", "tiny", warmup_steps=250, **settings)
     eager, compiled = filled(config, env_id, dtype), filled(config, env_id, dtype)
     start = {name: [p.detach().clone() for p in getattr(eager, name).parameters()] for name in NETWORKS}
     assert compile_learner(compiled) and compiled.kernels is not EAGER

@@ -100,6 +100,21 @@ def test_a_run_killed_at_random_moments_ends_the_same(undisturbed, tmp_path):
     assert kill_and_compare(undisturbed, tmp_path, "Pendulum-v1", kills=3, seed=0) >= 3
 
 
+def test_a_run_with_the_other_choices_ends_the_same_when_it_is_cut(tmp_path):
+    """Adam's moments and the delayed target critic, cut between two critic updates of one actor update."""
+    choices = dict(activation="relu", optimizer="adam", critic_loss="squared", actor_climbs="first", standardize_obs=False,
+                   delay_target_critic=True)
+    for name, parts in (("whole", (STEPS,)), ("cut", (101, STEPS - 101))):
+        folder = tmp_path / name
+        MAGEAgent("Pendulum-v1", out=folder, **SETTINGS, **choices).learn(parts[0])
+        for steps in parts[1:]:
+            agent = MAGEAgent.load(folder)
+            assert agent.num_timesteps == 101 and agent.learner.updates % 2 == 0
+            agent.learn(steps, reset_num_timesteps=False)
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
+    assert checkpoint_content(tmp_path / "cut") == checkpoint_content(tmp_path / "whole")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("env, seed", [("Pendulum-v1", 1), ("InvertedPendulum-v5", 2), ("HalfCheetah-v5", 3)])
 def test_many_random_kills(undisturbed, tmp_path, env, seed):

@@ -231,6 +231,36 @@ def test_policy_delay():
         assert ("actor_loss" in losses) is expected
 
 
+def test_the_target_critic_waits_for_the_actor_where_it_is_told_to():
+    for delayed in (False, True):
+        learner, _ = run(205, delay_target_critic=delayed)
+        for _ in range(4):
+            before = weights(learner)
+            agent_update(learner)
+            changed = {name.split(".")[0] for name, tensor in weights(learner).items() if not torch.equal(tensor, before[name])}
+            acting = learner.updates % 2 == 0
+            assert ("target_actor" in changed) == acting and "critic" in changed
+            assert ("target_critic" in changed) == (acting or not delayed)
+
+
+def test_observations_are_left_as_they_are_where_that_is_asked_for():
+    shown, left = (run(300, standardize_obs=value)[0] for value in (True, False))
+    for name in NETWORKS[:4]:
+        scale = getattr(left, name).obs_scale
+        assert scale.mean.eq(0).all() and scale.std.eq(1).all()
+        assert getattr(shown, name).obs_scale.mean.ne(0).any()
+    assert left.dynamics.obs_mean.ne(0).any()  # the model normalizes in any case
+
+
+def test_the_optimizer_is_the_configured_one():
+    kinds = {"radam": torch.optim.RAdam, "adam": torch.optim.AdamW}
+    for name, kind in kinds.items():
+        learner = build_learner(make_config("mage", "tiny", optimizer=name), make_env("Pendulum-v1"))
+        for optimizer in (learner.actor_optimizer, learner.critic_optimizer, learner.dynamics_optimizer):
+            assert type(optimizer) is kind
+        assert [g["weight_decay"] for g in learner.dynamics_optimizer.param_groups] == [learner.config.dynamics_weight_decay]
+
+
 def test_numbers_that_are_not_finite_stop_the_run():
     env = make_env("InvertedPendulum-v5")
     learner = build_learner(make_config("mage", "tiny", warmup_steps=1), env)

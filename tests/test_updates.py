@@ -26,13 +26,14 @@ def tilted_reward(obs, action, next_obs):
     return inverted_pendulum_reward(obs, action, next_obs) + torch.sin(next_obs).sum(-1) - 0.1 * action.square().sum(-1)
 
 
-def make_pieces(steep=1.0, seed=0, layer_norm=False):
+def make_pieces(steep=1.0, seed=0, layer_norm=False, activation="swish"):
     """Random networks in float64, target networks that differ from the online ones, and a stored batch."""
     init = torch.Generator().manual_seed(seed)
     dynamics = Dynamics(OBS_DIM, ACT_DIM, MEMBERS, 2, 16, -5.0, -1.0, init)
     dynamics.delta_std.fill_(0.1)
     dynamics.delta_mean.fill_(0.02)
-    actor, critic = Actor(OBS_DIM, ACT_DIM, 2, 16, init), Critic(OBS_DIM, ACT_DIM, 2, 16, init, layer_norm=layer_norm)
+    actor = Actor(OBS_DIM, ACT_DIM, 2, 16, init, activation)
+    critic = Critic(OBS_DIM, ACT_DIM, 2, 16, init, layer_norm=layer_norm, activation=activation)
     with torch.no_grad():
         for weight in (*dynamics.weights, *critic.weights):
             weight.mul_(2.5)
@@ -159,6 +160,7 @@ CASES = [
     dict(horizon=1), dict(horizon=1, terminal_gradient=True), dict(horizon=3), dict(horizon=3, terminal_gradient=True),
     dict(horizon=3, horizon_mix=0.5), dict(horizon=3, horizon_mix=0.5, terminal_gradient=True), dict(horizon=3, horizon_mix=0.0),
     dict(horizon=1, imagined_noise=0.3), dict(horizon=1, value_weight=0.0), dict(horizon=3, gradient_weight=0.0),
+    dict(critic_loss="squared"), dict(critic_loss="squared", activation="relu"), dict(activation="relu"),
 ]
 
 
@@ -167,7 +169,7 @@ CASES = [
 @pytest.mark.parametrize("knobs", CASES)
 def test_fast_critic_loss_agrees_with_plain(knobs, steep, layer_norm):
     config = make_config("mage", "tiny", members=MEMBERS, batch_size=BATCH, **knobs)
-    pieces = make_pieces(steep, layer_norm=layer_norm)
+    pieces = make_pieces(steep, layer_norm=layer_norm, activation=config.activation)
     target = target_of(config, pieces)
     if config.gradient_weight > 0 and not config.terminal_gradient:
         assert 0 < target.gradient_mask.sum() < BATCH  # samples that end and samples that do not
@@ -183,10 +185,10 @@ def test_fast_critic_loss_agrees_with_plain(knobs, steep, layer_norm):
     assert sum(g is not None and g.norm() > 0 for g in fast_gradients) >= len(parameters) - 1
 
 
-@pytest.mark.parametrize("horizon", [1, 3])
-def test_fast_critic_loss_agrees_with_plain_from_replay(horizon):
-    config = make_config("td3", "tiny", horizon=horizon, members=MEMBERS, batch_size=BATCH)
-    pieces = make_pieces()
+@pytest.mark.parametrize("horizon, loss", [(1, "huber"), (3, "huber"), (1, "squared")])
+def test_fast_critic_loss_agrees_with_plain_from_replay(horizon, loss):
+    config = make_config("td3", "tiny", horizon=horizon, members=MEMBERS, batch_size=BATCH, critic_loss=loss)
+    pieces = make_pieces(steep=30.0)
     fast, plain = critic_loss(config, pieces["critic"], target_of(config, pieces)), plain_of(config, pieces)
     parameters = list(pieces["critic"].parameters())
     assert_close(fast.total.detach(), plain.total.detach())
@@ -195,10 +197,11 @@ def test_fast_critic_loss_agrees_with_plain_from_replay(horizon):
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.03])  # of what enters the actor's tanh
-def test_fast_actor_loss_agrees_with_plain(weight):
-    pieces = make_pieces()
+@pytest.mark.parametrize("climbs, activation", [("minimum", "swish"), ("first", "swish"), ("first", "relu")])
+def test_fast_actor_loss_agrees_with_plain(weight, climbs, activation):
+    pieces = make_pieces(activation=activation)
     actor, critic, obs = pieces["actor"], pieces["critic"], pieces["batch"].obs
-    fast, plain = actor_loss(actor, critic, obs, weight), plain_actor_loss(actor, critic, obs, weight)
+    fast, plain = actor_loss(actor, critic, obs, weight, climbs), plain_actor_loss(actor, critic, obs, weight, climbs)
     assert_close(fast.detach(), plain.detach())
     parameters = list(actor.parameters())
     for a, b in zip(torch.autograd.grad(fast, parameters), torch.autograd.grad(plain, parameters)):
@@ -206,6 +209,20 @@ def test_fast_actor_loss_agrees_with_plain(weight):
         assert b.norm() > 0
     q = critic(obs, actor(obs))
     assert 0 < (q[0] < q[1]).sum() < BATCH  # each twin is the smaller one somewhere
+    config = make_config("td3", "tiny", preactivation_weight=weight, actor_climbs=climbs)
+    assert torch.equal(actor_gradients(config, actor, critic, obs)[0], fast.detach())
+
+
+def test_squared_and_huber_part_where_errors_are_large():
+    small, large = make_pieces(), make_pieces(steep=30.0)
+    losses = {}
+    for name in ("huber", "squared"):
+        config = make_config("mage", "tiny", members=MEMBERS, batch_size=BATCH, critic_loss=name)
+        losses[name] = [critic_loss(config, pieces["critic"], target_of(config, pieces)) for pieces in (small, large)]
+    td_error = target_of(config, large).value - large["critic"](*target_of(config, large)[:2])
+    assert (td_error.abs() > 1.0).any()
+    assert losses["squared"][1].value.item() == pytest.approx(0.5 * td_error.square().mean().item(), rel=1e-12)
+    assert losses["squared"][1].value > losses["huber"][1].value and losses["squared"][1].gradient > losses["huber"][1].gradient
 
 
 def test_mage_without_gradient_weight_is_dyna_td3():
