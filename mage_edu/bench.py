@@ -35,7 +35,7 @@ from .config import SIZES, make_config, unknown_name
 from .dynamics import train_dynamics
 from .envs import make_env
 from .plain import plain_actor_loss, plain_critic_loss
-from .targets import draw_noise
+from .targets import draw_actor_noise, draw_noise
 from .train import Learner, agent_update, build_learner, environment_step
 from .networks import apply_gradients
 from .updates import polyak_update
@@ -52,7 +52,8 @@ def plain_update(learner: Learner) -> None:
     apply_gradients(gradients, learner.critic_optimizer, config.grad_clip)
     learner.updates += 1
     if learner.updates % config.policy_delay == 0:
-        loss = plain_actor_loss(learner.actor, learner.critic, batch.obs, config.preactivation_weight, config.actor_climbs)
+        actor_noise = draw_actor_noise(config, *batch.obs.shape, learner.update_generator)
+        loss = plain_actor_loss(config, learner.world, learner.actor, learner.critic, batch.obs, actor_noise)
         gradients = torch.autograd.grad(loss, list(learner.actor.parameters()))
         apply_gradients(gradients, learner.actor_optimizer, config.grad_clip)
         polyak_update(learner.target_actor, learner.actor, config.polyak)

@@ -31,6 +31,8 @@ class TargetSettings:
     value_weight: float = 1.0  # weight of the TD error in the critic loss
     gradient_weight: float = 5.0  # weight of its action-gradient (1 / lambda = 1 / 0.2 in the paper)
     terminal_gradient: bool = False  # whether imagined transitions that terminate enter the gradient term
+    actor_horizon: int = 0  # imagined rewards before the critic in what the actor climbs; 0 is the critic alone
+    actor_horizon_mean: bool = False  # whether the actor climbs the mean over horizons 1 ... actor_horizon
     twin: bool = True  # two critics and their minimum, or one
 
 # %% ../nbs/00_config.ipynb #019-py
@@ -111,7 +113,7 @@ RANGES: Mapping[str, tuple[float, float]] = {  # field: (lowest, highest), both 
     "seed": (0, 2**32 - 1), "horizon_mix": (0, 1), "imagined_noise": (0, math.inf), "value_weight": (0, math.inf),
     "gradient_weight": (0, math.inf), "discount": (0, 1), "polyak": (0, 1), "exploration_noise": (0, math.inf),
     "target_noise": (0, math.inf), "target_noise_clip": (0, math.inf), "dynamics_weight_decay": (0, math.inf),
-    "preactivation_weight": (0, math.inf),
+    "preactivation_weight": (0, math.inf), "actor_horizon": (0, math.inf),
 }
 
 # %% ../nbs/00_config.ipynb #029-py
@@ -152,6 +154,8 @@ def check_combinations(config: "Config") -> None:
             f"gradient_weight={config.gradient_weight} with start='replay': a stored transition has no action-gradient; "
             "set gradient_weight=0 or start='model'."
         )
+    if config.actor_horizon_mean and config.actor_horizon == 0:
+        raise ValueError("actor_horizon_mean=True with actor_horizon=0: there is no horizon to average over; raise actor_horizon.")
     if config.uses_model and config.batch_size % config.members:
         raise ValueError(
             f"batch_size={config.batch_size} with members={config.members}: the batch is split evenly over the members; "
@@ -175,8 +179,8 @@ class Config(RunSettings, DynamicsSettings, AgentSettings, TargetSettings, NameS
 
     @property
     def uses_model(self) -> bool:
-        """Whether any part of the target is imagined, so that a dynamics model has to be learned."""
-        return self.start == "model" or self.horizon > 1
+        """Whether any part of the target or of the actor's objective is imagined, so that a dynamics model has to be learned."""
+        return self.start == "model" or self.horizon > 1 or self.actor_horizon > 0
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a plain dictionary, ready for JSON."""
@@ -194,6 +198,8 @@ ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
     "gradient-only": dict(start="model", horizon=1, value_weight=0.0, gradient_weight=1.0, **TD3),
     "dyna-td3": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),
     "dyna-ddpg": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=0.0, **DDPG),
+    "maac": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=0.0, actor_horizon=3, **TD3),
+    "ivg": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=0.0, actor_horizon=3, actor_horizon_mean=True, **TD3),
     "mve-td3": dict(start="replay", horizon=3, value_weight=1.0, gradient_weight=0.0, **TD3),
     "td3": dict(start="replay", horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),
     "ddpg": dict(start="replay", horizon=1, value_weight=1.0, gradient_weight=0.0, **DDPG),

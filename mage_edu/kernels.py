@@ -14,7 +14,7 @@ from .config import Config
 from .critic import Critic
 from .dynamics import Dynamics, dynamics_gradients
 from .replay import Transitions
-from .targets import TargetNoise, World, draw_noise
+from .targets import TargetNoise, World, draw_actor_noise, draw_noise
 from .updates import actor_gradients, critic_gradients, critic_target
 
 # %% auto #0
@@ -67,11 +67,11 @@ def zero_transitions(like: Transitions, *shape: int) -> Transitions:
 
 
 def call_all(kernels: Kernels, config: Config, networks: Networks, batch: Transitions, model_batch: Transitions,
-             noise: TargetNoise) -> tuple[Any, Any, Any, Any]:
+             noise: TargetNoise, actor_noise: Tensor) -> tuple[Any, Any, Any, Any]:
     """Every kernel once: the target, then the gradients of critic, actor and (where a model is used) dynamics."""
     target = kernels.critic_target(config, networks.world, networks.actor, networks.target_actor, networks.target_critic, batch, noise)
     critic = kernels.critic_gradients(config, networks.critic, target)
-    actor = kernels.actor_gradients(config, networks.actor, networks.critic, batch.obs)
+    actor = kernels.actor_gradients(config, networks.world, networks.actor, networks.critic, batch.obs, actor_noise)
     if not config.uses_model:
         return target, critic, actor, None
     return target, critic, actor, kernels.dynamics_gradients(
@@ -85,11 +85,13 @@ def tried_kernels(config: Config, networks: Networks, like: Transitions) -> Kern
     """
     batch = zero_transitions(like, config.batch_size)
     model_batch = zero_transitions(like, config.members, config.dynamics_batch_size)
-    noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], torch.Generator(batch.obs.device).manual_seed(0))
+    generator = torch.Generator(batch.obs.device).manual_seed(0)
+    noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], generator)
     noise = TargetNoise(*(x.to(batch.obs.dtype) for x in noise))
+    actor_noise = draw_actor_noise(config, *batch.obs.shape, generator).to(batch.obs.dtype)
     try:
         kernels = compiled_kernels()
-        call_all(kernels, config, networks, batch, model_batch, noise)
+        call_all(kernels, config, networks, batch, model_batch, noise, actor_noise)
     except (RuntimeError, AttributeError, ImportError) as error:  # what torch raises without a compiler, or as an older version
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         warnings.warn(f"torch.compile does not work here ({type(error).__name__}: {reason}); training goes on without it, more slowly.")

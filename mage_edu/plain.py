@@ -16,7 +16,7 @@ from .updates import CriticLoss
 
 # %% auto #0
 __all__ = ['plain_next_obs', 'plain_noisy', 'plain_huber', 'plain_loss', 'plain_mix', 'plain_rollout', 'plain_target',
-           'plain_critic_loss', 'plain_actor_loss']
+           'plain_critic_loss', 'plain_objective', 'plain_actor_loss']
 
 # %% ../nbs/11_plain.ipynb #005-py
 def plain_next_obs(dynamics: Dynamics, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
@@ -53,27 +53,28 @@ def plain_mix(targets: list[Tensor], mix: float) -> Tensor:
     return mixed
 
 # %% ../nbs/11_plain.ipynb #014-py
-def plain_rollout(config: Config, world: World, target_actor: Actor, obs: Tensor, action: Tensor,
-                  batch: Transitions, noise: TargetNoise) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Rewards r_0 ..., survivals 1 - d_0 ..., observations s_1 ... of a rollout from `obs` with `action`."""
+def plain_rollout(steps: int, world: World, actor: Actor, obs: Tensor, action: Tensor, noise: Tensor,
+                  stored: Transitions | None = None) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Rewards r_0 ..., survivals 1 - d_0 ..., observations s_1 ... of a rollout from `obs` with `action`; the first step may be stored."""
     rewards, survivals, observations = [], [], []
-    for i in range(1 if config.horizon_mix == 0.0 else config.horizon):
-        if i == 0 and config.start == "replay":
-            next_obs, reward, survived = batch.next_obs, batch.reward, 1.0 - batch.terminated
+    for i in range(steps):
+        if i == 0 and stored is not None:
+            next_obs, reward, survived = stored.next_obs, stored.reward, 1.0 - stored.terminated
         else:
-            next_obs = plain_next_obs(world.dynamics, obs, action, noise.dynamics[i])
+            next_obs = plain_next_obs(world.dynamics, obs, action, noise[i])
             transition = (obs, world.scale.to_env(action), next_obs)
             reward, survived = world.reward_fn(*transition), (~world.termination_fn(*transition)).to(obs.dtype)
         for column, value in zip((rewards, survivals, observations), (reward, survived, next_obs)):
             column.append(value)
-        obs, action = next_obs, target_actor(next_obs)
+        obs, action = next_obs, actor(next_obs)
     return rewards, survivals, observations
 
 # %% ../nbs/11_plain.ipynb #015-py
 def plain_target(config: Config, world: World, target_actor: Actor, target_critic: Critic, obs: Tensor, action: Tensor,
                  batch: Transitions, noise: TargetNoise) -> tuple[Tensor, Tensor]:
     """The target y and the survival of the whole rollout, (batch,) each, graph and all."""
-    rewards, survivals, observations = plain_rollout(config, world, target_actor, obs, action, batch, noise)
+    steps, stored = 1 if config.horizon_mix == 0.0 else config.horizon, batch if config.start == "replay" else None
+    rewards, survivals, observations = plain_rollout(steps, world, target_actor, obs, action, noise.dynamics, stored)
     survival = lambda n: torch.stack([torch.ones_like(obs[:, 0]), *survivals[:n]]).prod(0)  # of the first n steps
     targets = []
     for k in range(1, len(rewards) + 1):
@@ -106,13 +107,24 @@ def plain_critic_loss(config: Config, world: World, actor: Actor, target_actor: 
     return CriticLoss(total, value_loss.detach(), gradient_loss.detach())
 
 # %% ../nbs/11_plain.ipynb #021-py
-def plain_actor_loss(actor: Actor, critic: Critic, obs: Tensor, preactivation_weight: float = 0.0, climbs: str = "minimum") -> Tensor:
-    """Minus the mean of the smaller twin (or of the first) at the actor's action, plus the penalty on what enters the tanh.
+def plain_objective(h: int, config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor) -> Tensor:
+    """J_h(s), (batch,): h imagined rewards along the actor's own rollout, then the smaller twin (or the first)."""
+    rewards, survivals, observations = plain_rollout(h, world, actor, obs, actor(obs), noise)
+    survival = lambda n: torch.stack([torch.ones_like(obs[:, 0]), *survivals[:n]]).prod(0)
+    last = observations[-1] if h > 0 else obs
+    q = critic(last, actor(last))
+    returns = sum(config.discount**i * survival(i) * rewards[i] for i in range(h))
+    climbed = q[0] if config.actor_climbs == "first" else torch.minimum(q[0], q[-1])
+    return returns + config.discount**h * survival(h) * climbed
 
-    Gradients also reach the critic, and are ignored.
+
+def plain_actor_loss(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor) -> Tensor:
+    """Minus the mean of what the actor climbs, plus the penalty on what enters the tanh.
+
+    Gradients also reach critic and model, and are ignored.
     """
-    action = actor(obs)
-    q = critic(obs, action)
+    h = config.actor_horizon
+    horizons = range(1, h + 1) if config.actor_horizon_mean else [h]
+    objectives = [plain_objective(j, config, world, actor, critic, obs, noise) for j in horizons]
     penalty = actor.preactivation(obs).pow(2).sum(-1).mean()
-    climbed = q[0] if climbs == "first" else torch.minimum(q[0], q[-1])
-    return -climbed.mean() + preactivation_weight * penalty
+    return -torch.stack(objectives).mean() + config.preactivation_weight * penalty

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Callable, NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ from .dynamics import Dynamics
 from .envs import ActionScale, TransitionFn
 
 # %% auto #0
-__all__ = ['Step', 'Target', 'TargetNoise', 'draw_noise', 'World', 'horizon_weights', 'bootstrapped_target',
-           'target_and_action_gradient']
+__all__ = ['Step', 'Target', 'TargetNoise', 'draw_noise', 'World', 'horizon_weights', 'weighted_returns', 'bootstrapped_target',
+           'target_and_action_gradient', 'actor_weights', 'draw_actor_noise', 'actor_objective']
 
 # %% ../nbs/09_targets.ipynb #009-py
 class Step(NamedTuple):
@@ -75,6 +75,25 @@ def horizon_weights(horizon: int, mix: float) -> list[float]:
         return [1.0]
     return [(1.0 - mix) * mix ** (j - 1) for j in range(1, horizon)] + [mix ** (horizon - 1)]
 
+# %% ../nbs/09_targets.ipynb #021a-py
+def weighted_returns(discount: float, weights: Sequence[float], step: Callable[[int, Tensor, Tensor], Step], policy: Callable[[Tensor], Tensor],
+                     bootstrap: Callable[[int, Tensor, Tensor], Tensor], obs: Tensor, action: Tensor) -> Target:
+    """The sum of weights[k - 1] y_k over k = 1, 2, ..., all along one rollout from `obs` (batch, obs_dim) with `action` first.
+
+    `step(i, obs, action)` takes step i, `policy(obs)` chooses every later action, `bootstrap(i, obs, action)` (batch,) estimates what
+    follows step i. Differentiable in whatever these three are.
+    """
+    value = torch.zeros_like(obs[:, 0])
+    returns, alive = torch.zeros_like(value), torch.ones_like(value)
+    for i, weight in enumerate(weights):
+        taken = step(i, obs, action)
+        returns = returns + discount**i * alive * taken.reward
+        alive = alive * (1.0 - taken.terminated)  # after the reward: the step that terminates still pays
+        obs, action = taken.next_obs, policy(taken.next_obs)
+        if weight > 0.0:
+            value = value + weight * (returns + discount ** (i + 1) * alive * bootstrap(i, obs, action))
+    return Target(value, 1.0 - alive)
+
 # %% ../nbs/09_targets.ipynb #021-py
 def bootstrapped_target(config: Config, world: World | None, target_actor: Actor, target_critic: Critic,
                         obs: Tensor, action: Tensor, noise: TargetNoise, first: Step | None = None) -> Target:
@@ -85,19 +104,15 @@ def bootstrapped_target(config: Config, world: World | None, target_actor: Actor
     actions only. Differentiable in `action`. For k = 1, sampled from a model, this is the target of the MAGE paper
     (arXiv 2004.14309).
     """
-    value = torch.zeros_like(obs[:, 0])
-    returns, alive = torch.zeros_like(value), torch.ones_like(value)
-    for i, weight in enumerate(horizon_weights(config.horizon, config.horizon_mix)):
-        step = first if i == 0 and first is not None else world.step(obs, action, noise.dynamics[i])
-        returns = returns + config.discount**i * alive * step.reward
-        alive = alive * (1.0 - step.terminated)  # after the reward: the step that terminates still pays
-        next_action = target_actor(step.next_obs)
-        if weight > 0.0:
-            smooth = add_noise(next_action, noise.smoothing[i], config.target_noise, config.target_noise_clip)
-            bootstrap = target_critic(step.next_obs, smooth).amin(0)
-            value = value + weight * (returns + config.discount ** (i + 1) * alive * bootstrap)
-        obs, action = step.next_obs, next_action
-    return Target(value, 1.0 - alive)
+    def step(i: int, obs: Tensor, action: Tensor) -> Step:
+        return first if i == 0 and first is not None else world.step(obs, action, noise.dynamics[i])
+
+    def bootstrap(i: int, obs: Tensor, action: Tensor) -> Tensor:
+        smooth = add_noise(action, noise.smoothing[i], config.target_noise, config.target_noise_clip)
+        return target_critic(obs, smooth).amin(0)
+
+    weights = horizon_weights(config.horizon, config.horizon_mix)
+    return weighted_returns(config.discount, weights, step, target_actor, bootstrap, obs, action)
 
 # %% ../nbs/09_targets.ipynb #033-py
 def target_and_action_gradient(config: Config, world: World, target_actor: Actor, target_critic: Critic,
@@ -112,3 +127,28 @@ def target_and_action_gradient(config: Config, world: World, target_actor: Actor
         target = bootstrapped_target(config, world, target_actor, target_critic, obs, action, noise)
         (gradient,) = torch.autograd.grad(target.value.sum(), action)
     return Target(target.value.detach(), target.ended.detach()), gradient
+
+# %% ../nbs/09_targets.ipynb #044b-py
+def actor_weights(horizon: int, mean: bool) -> list[float]:
+    """Weights of J_1 ... J_h: all on J_h, or 1 / h each."""
+    return [1.0 / horizon] * horizon if mean else horizon_weights(horizon, 1.0)
+
+
+def draw_actor_noise(config: Config, batch_size: int, obs_dim: int, generator: torch.Generator) -> Tensor:
+    """The model's standard normal noise for one actor update, (actor_horizon, batch, obs_dim); with a horizon of 0 nothing is drawn."""
+    return torch.randn(config.actor_horizon, batch_size, obs_dim, generator=generator, device=generator.device)
+
+
+def actor_objective(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
+    """J_h(s) at `obs` (batch, obs_dim), or the mean of J_1 ... J_h, where `action` = pi(s) (batch, act_dim): (batch,).
+
+    Differentiable in the actor's parameters, through every step; those of model and critic are frozen. `noise` as in
+    `draw_actor_noise`; `world` may be None for h = 0. J_h: MAAC, equation of arXiv 2005.08068 without the entropy; the mean: IVG (1910.04142).
+    """
+    climbed = critic.minimum if config.actor_climbs == "minimum" else critic.first
+    if config.actor_horizon == 0:
+        return climbed(obs, action)
+    weights = actor_weights(config.actor_horizon, config.actor_horizon_mean)
+    step = lambda i, obs, action: world.step(obs, action, noise[i])
+    bootstrap = lambda i, obs, action: climbed(obs, action)
+    return weighted_returns(config.discount, weights, step, actor, bootstrap, obs, action).value

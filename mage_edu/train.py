@@ -27,7 +27,7 @@ from .evaluate import Evaluator
 from .kernels import EAGER, Kernels, Networks, tried_kernels
 from .networks import apply_gradients
 from .replay import Normalizer, ReplayBuffer
-from .targets import World, draw_noise
+from .targets import World, draw_actor_noise, draw_noise
 from .updates import polyak_update
 
 # %% auto #0
@@ -262,7 +262,8 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
               "target_size": target.value.abs().amax()}
     learner.updates += 1
     if learner.updates % config.policy_delay == 0:
-        loss_pi, gradients = learner.kernels.actor_gradients(config, learner.actor, learner.critic, batch.obs)
+        actor_noise = draw_actor_noise(config, *batch.obs.shape, learner.update_generator)
+        loss_pi, gradients = learner.kernels.actor_gradients(config, learner.world, learner.actor, learner.critic, batch.obs, actor_noise)
         apply_gradients(gradients, learner.actor_optimizer, config.grad_clip)
         polyak_update(learner.target_actor, learner.actor, config.polyak)
         losses["actor_loss"] = loss_pi

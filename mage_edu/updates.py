@@ -13,7 +13,7 @@ from .actor import Actor, add_noise
 from .config import Config
 from .critic import Critic
 from .replay import Transitions
-from .targets import Step, TargetNoise, World, bootstrapped_target, target_and_action_gradient
+from .targets import Step, TargetNoise, World, actor_objective, bootstrapped_target, target_and_action_gradient
 
 # %% auto #0
 __all__ = ['LOSSES', 'huber', 'half_square', 'CriticTarget', 'critic_target', 'CriticLoss', 'critic_loss', 'actor_loss',
@@ -86,13 +86,14 @@ def critic_loss(config: Config, critic: Critic, target: CriticTarget) -> CriticL
     return CriticLoss(total, value_loss.detach(), gradient_loss.detach())
 
 # %% ../nbs/10_updates.ipynb #033-py
-def actor_loss(actor: Actor, critic: Critic, obs: Tensor, preactivation_weight: float = 0.0, climbs: str = "minimum") -> Tensor:
-    """Minus the mean of min(Q1, Q2)(s, pi(s)) over `obs` (batch, obs_dim), or of Q1 where `climbs` is "first", plus the weighted
-    squared length of what enters the actor's tanh; the critic's parameters are frozen."""
+def actor_loss(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor) -> Tensor:
+    """Minus the mean of J_h over `obs` (batch, obs_dim), plus the weighted squared length of what enters the actor's tanh at `obs`.
+
+    J_0 is min(Q1, Q2)(s, pi(s)), or Q1 where `actor_climbs` is "first"; `noise` as in `draw_actor_noise`. The parameters of critic and model are frozen.
+    """
     u = actor.preactivation(obs)
-    climbed = critic.minimum if climbs == "minimum" else critic.first
-    loss = -climbed(obs, torch.tanh(u)).mean()
-    return loss if preactivation_weight == 0.0 else loss + preactivation_weight * u.square().sum(-1).mean()
+    loss = -actor_objective(config, world, actor, critic, obs, torch.tanh(u), noise).mean()
+    return loss if config.preactivation_weight == 0.0 else loss + config.preactivation_weight * u.square().sum(-1).mean()
 
 # %% ../nbs/10_updates.ipynb #040-py
 def critic_gradients(config: Config, critic: Critic, target: CriticTarget) -> tuple[CriticLoss, Sequence[Tensor]]:
@@ -101,9 +102,10 @@ def critic_gradients(config: Config, critic: Critic, target: CriticTarget) -> tu
     return loss._replace(total=loss.total.detach()), torch.autograd.grad(loss.total, list(critic.parameters()))
 
 
-def actor_gradients(config: Config, actor: Actor, critic: Critic, obs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+def actor_gradients(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor,
+                    noise: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
     """The actor's loss without its graph, and its gradients in the order of `actor.parameters()`."""
-    loss = actor_loss(actor, critic, obs, config.preactivation_weight, config.actor_climbs)
+    loss = actor_loss(config, world, actor, critic, obs, noise)
     return loss.detach(), torch.autograd.grad(loss, list(actor.parameters()))
 
 # %% ../nbs/10_updates.ipynb #044-py

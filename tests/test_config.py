@@ -15,7 +15,7 @@ def test_every_algorithm_is_possible_at_every_size(algorithm, size):
     config = make_config(algorithm, size)
     expected = {**SIZES[size], **ALGORITHMS[algorithm], "algorithm": algorithm, "size": size}
     assert {name: getattr(config, name) for name in expected} == expected
-    assert config.uses_model == (config.start == "model" or config.horizon > 1)
+    assert config.uses_model == (config.start == "model" or config.horizon > 1 or config.actor_horizon > 0)
 
 
 def test_layers_win_in_order():
@@ -76,6 +76,9 @@ def test_shares_end_at_one(name):
         ("mage", dict(batch_size=10, members=4), "choose a multiple"),
         ("td3", dict(horizon=2, batch_size=10, members=4), "choose a multiple"),
         ("mage", dict(log_var_min=0.0, log_var_max=0.0), "expected a value below log_var_max"),
+        ("mage", dict(actor_horizon_mean=True), "there is no horizon to average over; raise actor_horizon"),
+        ("td3", dict(actor_horizon=1, batch_size=10, members=4), "choose a multiple"),
+        ("mage", dict(actor_horizon=-1), "actor_horizon=-1: expected a value of at least 0"),
         ("mage", dict(start="modle"), "Did you mean 'model'"),
         ("mage", dict(activation="rulu"), "unknown activation 'rulu'. Did you mean 'relu'? Known: swish, relu."),
         ("mage", dict(optimizer="sgd"), "Known: radam, adam."),
@@ -94,7 +97,8 @@ def test_impossible_combinations(algorithm, overrides, sentence):
 def test_possible_neighbours_of_the_impossible():
     assert make_config("mage", "tiny", value_weight=0.0).gradient_weight > 0
     assert make_config("td3", "tiny", batch_size=10, members=4).batch_size == 10  # no model, nothing to split
-    assert make_config("td3", "tiny", horizon=2).uses_model
+    assert make_config("td3", "tiny", horizon=2).uses_model and make_config("td3", "tiny", actor_horizon=1).uses_model
+    assert make_config("mage", "tiny", actor_horizon=2, actor_horizon_mean=True).gradient_weight > 0
 
 
 @pytest.mark.parametrize(

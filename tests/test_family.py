@@ -8,8 +8,9 @@ from mage_edu.resume import named_weights
 from mage_edu.targets import TargetNoise, bootstrapped_target, draw_noise, target_and_action_gradient
 from mage_edu.train import agent_update, build_learner, environment_step
 from mage_edu.envs import make_env
-from test_updates import ACT_DIM, BATCH, MEMBERS, OBS_DIM, assert_close, make_pieces, plain_of, target_of
-from mage_edu.updates import critic_gradients
+from test_updates import ACT_DIM, BATCH, MEMBERS, OBS_DIM, actor_arguments, assert_close, make_pieces, plain_of, target_of
+from mage_edu.plain import plain_actor_loss
+from mage_edu.updates import actor_gradients, critic_gradients
 
 FEW = dict(size="tiny", warmup_steps=30, dynamics_batches=3, dynamics_interval=30, eval_interval=1000, log_interval=1000)
 
@@ -33,10 +34,17 @@ def same(a, b):
     ("mage-ddpg", "mage", dict(twin=True, policy_delay=2, target_noise=0.2)),
     ("ddpg", "td3", dict(twin=True, policy_delay=2, target_noise=0.2)),
     ("gradient-only", "mage", dict(value_weight=1.0, gradient_weight=5.0)),
+    ("maac", "dyna-td3", dict(actor_horizon=0)),
+    ("ivg", "maac", dict(actor_horizon_mean=False)),
 ])
 def test_neighbours_coincide_bit_for_bit(one, other, settings):
     assert same(weights_after(one, **settings), weights_after(other))
     assert not same(weights_after(one), weights_after(other))
+
+
+def test_ivg_and_maac_agree_at_horizon_1():
+    assert same(weights_after("ivg", actor_horizon=1), weights_after("maac", actor_horizon=1))
+    assert not same(weights_after("ivg", actor_horizon=2), weights_after("maac", actor_horizon=2))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -47,6 +55,12 @@ def test_every_row_agrees_with_the_plain_version(algorithm):
     reference = plain_of(config, plain)
     expected = torch.autograd.grad(reference.total, list(plain["critic"].parameters()))
     assert_close(loss.total, reference.total.detach())
+    for gradient, reference in zip(gradients, expected, strict=True):
+        assert_close(gradient, reference)
+    loss, gradients = actor_gradients(*actor_arguments(config, fast))
+    reference = plain_actor_loss(*actor_arguments(config, plain))
+    expected = torch.autograd.grad(reference, list(plain["actor"].parameters()))
+    assert_close(loss, reference.detach())
     for gradient, reference in zip(gradients, expected, strict=True):
         assert_close(gradient, reference)
 

@@ -115,6 +115,19 @@ def test_a_run_with_the_other_choices_ends_the_same_when_it_is_cut(tmp_path):
     assert checkpoint_content(tmp_path / "cut") == checkpoint_content(tmp_path / "whole")
 
 
+VARIANTS = [("ivg", {})]
+
+
+@pytest.mark.parametrize("algorithm, settings", VARIANTS)
+def test_a_variant_in_two_parts_is_the_run_in_one(tmp_path, algorithm, settings):
+    """What draws more random numbers, or holds more state, than `mage` does, goes on from a checkpoint in the middle as well."""
+    begin = lambda name: MAGEAgent("InvertedPendulum-v5", algorithm, out=tmp_path / name, **(SETTINGS | settings))
+    begin("whole").learn(150)
+    begin("parts").learn(100)
+    MAGEAgent.load(tmp_path / "parts").learn(50, reset_num_timesteps=False)
+    assert results(tmp_path / "parts") == results(tmp_path / "whole")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("env, seed", [("Pendulum-v1", 1), ("InvertedPendulum-v5", 2), ("HalfCheetah-v5", 3)])
 def test_many_random_kills(undisturbed, tmp_path, env, seed):

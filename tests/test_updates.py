@@ -12,7 +12,8 @@ from mage_edu.envs import ActionScale, inverted_pendulum_reward, inverted_pendul
 from mage_edu.plain import plain_actor_loss, plain_critic_loss
 from mage_edu.replay import Transitions
 from mage_edu.targets import (
-    Step, TargetNoise, World, bootstrapped_target, draw_noise, horizon_weights, target_and_action_gradient,
+    Step, TargetNoise, World, actor_objective, actor_weights, bootstrapped_target, draw_actor_noise, draw_noise, horizon_weights,
+    target_and_action_gradient,
 )
 from mage_edu.networks import apply_gradients
 from mage_edu.updates import actor_gradients, actor_loss, critic_gradients, critic_loss, critic_target, polyak_update
@@ -68,6 +69,15 @@ def plain_of(config, pieces):
     return plain_critic_loss(config, *(pieces[name] for name in ARGUMENTS), pieces["critic"], pieces["batch"], make_noise(config))
 
 
+def make_actor_noise(config, seed=2):
+    return draw_actor_noise(config, BATCH, OBS_DIM, torch.Generator().manual_seed(seed)).double()
+
+
+def actor_arguments(config, pieces):
+    """What every version of the actor's loss is called with."""
+    return config, pieces["world"], pieces["actor"], pieces["critic"], pieces["batch"].obs, make_actor_noise(config)
+
+
 def assert_close(fast, plain, tolerance=1e-9):
     """Relative agreement, 0 against 0 allowed."""
     assert (fast - plain).norm() <= tolerance * plain.norm()
@@ -115,12 +125,13 @@ def test_critic_update_touches_the_online_critic_only(algorithm, knobs):
     assert all(g is not None and g.abs().sum() > 0 for g in hidden)
 
 
-def test_actor_update_touches_the_actor_only():
+@pytest.mark.parametrize("algorithm", ["mage", "maac", "ivg"])
+def test_actor_update_touches_the_actor_only(algorithm):
     pieces = make_pieces()
     before = snapshot(pieces)
     optimizer = torch.optim.RAdam(pieces["actor"].parameters(), lr=1e-3)
-    config = make_config("mage", "tiny")
-    apply_gradients(actor_gradients(config, pieces["actor"], pieces["critic"], pieces["batch"].obs)[1], optimizer, 5.0)
+    config = make_config(algorithm, "tiny", members=MEMBERS, batch_size=BATCH)
+    apply_gradients(actor_gradients(*actor_arguments(config, pieces))[1], optimizer, 5.0)
     assert with_gradients(pieces) == ({"actor"}, {"actor"})
     assert moved(pieces, before) == {"actor"}
 
@@ -196,12 +207,17 @@ def test_fast_critic_loss_agrees_with_plain_from_replay(horizon, loss):
         assert_close(a, b)
 
 
+ACTOR_HORIZONS = [dict(actor_horizon=0), dict(actor_horizon=1), dict(actor_horizon=3), dict(actor_horizon=3, actor_horizon_mean=True)]
+
+
+@pytest.mark.parametrize("knobs", ACTOR_HORIZONS)
 @pytest.mark.parametrize("weight", [0.0, 0.03])  # of what enters the actor's tanh
 @pytest.mark.parametrize("climbs, activation", [("minimum", "swish"), ("first", "swish"), ("first", "relu")])
-def test_fast_actor_loss_agrees_with_plain(weight, climbs, activation):
+def test_fast_actor_loss_agrees_with_plain(weight, climbs, activation, knobs):
+    config = make_config("mage", "tiny", preactivation_weight=weight, actor_climbs=climbs, members=MEMBERS, batch_size=BATCH, **knobs)
     pieces = make_pieces(activation=activation)
     actor, critic, obs = pieces["actor"], pieces["critic"], pieces["batch"].obs
-    fast, plain = actor_loss(actor, critic, obs, weight, climbs), plain_actor_loss(actor, critic, obs, weight, climbs)
+    fast, plain = (loss(*actor_arguments(config, pieces)) for loss in (actor_loss, plain_actor_loss))
     assert_close(fast.detach(), plain.detach())
     parameters = list(actor.parameters())
     for a, b in zip(torch.autograd.grad(fast, parameters), torch.autograd.grad(plain, parameters)):
@@ -209,8 +225,7 @@ def test_fast_actor_loss_agrees_with_plain(weight, climbs, activation):
         assert b.norm() > 0
     q = critic(obs, actor(obs))
     assert 0 < (q[0] < q[1]).sum() < BATCH  # each twin is the smaller one somewhere
-    config = make_config("td3", "tiny", preactivation_weight=weight, actor_climbs=climbs)
-    assert torch.equal(actor_gradients(config, actor, critic, obs)[0], fast.detach())
+    assert torch.equal(actor_gradients(*actor_arguments(config, pieces))[0], fast.detach())
 
 
 def test_squared_and_huber_part_where_errors_are_large():
@@ -223,6 +238,46 @@ def test_squared_and_huber_part_where_errors_are_large():
     assert (td_error.abs() > 1.0).any()
     assert losses["squared"][1].value.item() == pytest.approx(0.5 * td_error.square().mean().item(), rel=1e-12)
     assert losses["squared"][1].value > losses["huber"][1].value and losses["squared"][1].gradient > losses["huber"][1].gradient
+
+
+@pytest.mark.parametrize("knobs", ACTOR_HORIZONS)
+def test_actor_gradient_agrees_with_finite_differences(knobs, h=1e-6):
+    """Along random directions in the space of all the actor's parameters, with rollouts that terminate on the way."""
+    config, pieces = make_config("maac", "tiny", members=MEMBERS, batch_size=BATCH, **knobs), make_pieces()
+    arguments, parameters = actor_arguments(config, pieces), list(pieces["actor"].parameters())
+    exact = actor_gradients(*arguments)[1]
+    generator = torch.Generator().manual_seed(9)
+    for _ in range(3):
+        direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
+        values = []
+        with torch.no_grad():
+            for sign in (1.0, -2.0):  # from 0 to +h, from there to -h
+                torch._foreach_add_(parameters, direction, alpha=sign * h)
+                values.append(actor_loss(*arguments).item())
+            torch._foreach_add_(parameters, direction, alpha=h)
+        along = sum((g * d).sum().item() for g, d in zip(exact, direction))
+        assert along == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-6)
+
+
+def test_the_actor_is_differentiated_at_every_step():
+    """J_2 with the actor cut off after its first action has another gradient: the later actions carry some of it."""
+    config, pieces = make_config("maac", "tiny", actor_horizon=2, members=MEMBERS, batch_size=BATCH), make_pieces()
+    _, world, actor, critic, obs, noise = actor_arguments(config, pieces)
+    whole = actor_objective(config, world, actor, critic, obs, actor(obs), noise)
+    cut = actor_objective(config, world, lambda s: actor(s, actor.frozen_layers()), critic, obs, actor(obs), noise)
+    assert_close(cut, whole, 1e-14)
+    a, b = (torch.autograd.grad(x.mean(), actor.weights[0])[0] for x in (whole, cut))
+    assert (a - b).norm() > 1e-2 * a.norm()
+
+
+def test_without_a_horizon_the_actor_draws_nothing():
+    """Runs of algorithms that do not imagine for the actor have the random numbers they always had."""
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    assert draw_actor_noise(make_config("mage", "tiny"), 64, 3, generator).shape == (0, 64, 3)
+    assert torch.equal(before, generator.get_state())
+    assert draw_actor_noise(make_config("maac", "tiny", actor_horizon=2), 64, 3, generator).shape == (2, 64, 3)
+    assert not torch.equal(before, generator.get_state())
 
 
 def test_mage_without_gradient_weight_is_dyna_td3():
@@ -283,8 +338,18 @@ def test_target_gradient_agrees_with_finite_differences(mix, h=1e-5):
         assert torch.equal(target_and_action_gradient(*fixed, action, noise)[1], exact)
 
 
+class Listed:
+    """A critic whose values stand in a list; the second twin is the smaller one."""
+
+    def __init__(self, critic):
+        self.critic = critic
+
+    def minimum(self, obs, action):
+        return self.critic(obs, action).amin(0)
+
+
 def test_rewards_before_and_at_the_termination_count():
-    """Horizon 3 against the equation written for one trajectory, with every pattern of terminations."""
+    """Horizon 3 against the equation written for one trajectory, with every pattern of terminations; for the actor as for the critic."""
     discount, rewards, bootstraps = 0.5, (1.0, 2.0, 3.0), (8.0, 16.0, 24.0)
     tile = lambda values: lambda obs: torch.tensor(values)[obs[:, 0].long() - 1]
 
@@ -304,6 +369,13 @@ def test_rewards_before_and_at_the_termination_count():
         target = bootstrapped_target(config, world, actor, critic, start, torch.zeros(4, 1), noise)
         assert target.value.tolist() == expected
         assert target.ended.tolist() == [float(end <= horizon) for end in ends]
+        config = make_config("maac", "tiny", actor_horizon=horizon, discount=discount)
+        objective = actor_objective(config, world, actor, Listed(critic), start, torch.zeros(4, 1), torch.zeros(horizon, 4, 2))
+        assert objective.tolist() == expected
+    config = make_config("ivg", "tiny", actor_horizon=3, discount=discount)
+    objective = actor_objective(config, world, actor, Listed(critic), start, torch.zeros(4, 1), torch.zeros(3, 4, 2))
+    assert objective.tolist() == pytest.approx([16.75 / 3, 1.0, 3.0, 13.75 / 3])
+    assert actor_weights(3, True) == [1 / 3] * 3 and actor_weights(3, False) == [0.0, 0.0, 1.0]
 
 
 def test_horizon_mix_weights_the_targets():
