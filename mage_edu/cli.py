@@ -20,7 +20,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 # %% ../nbs/19_cli.ipynb #006-py
-from .config import SIZES, Config, make_config
+from .config import ALGORITHMS, SIZES, Config, make_config
 
 # %% ../nbs/19_cli.ipynb #008-py
 if TYPE_CHECKING:
@@ -212,7 +212,8 @@ class Video:
 # %% ../nbs/19_cli.ipynb #040-py
 def run_label(config: Config) -> str:
     """Algorithm, size and changed settings; runs that differ only in their seed have the same label."""
-    table = make_config(config.algorithm, config.size, seed=config.seed).to_dict()
+    known = config.algorithm if config.algorithm in ALGORITHMS else "mage"  # somebody's own row: name its differences from mage
+    table = make_config(known, config.size, seed=config.seed).to_dict() | {"algorithm": config.algorithm}
     changed = [f"{name}={value}" for name, value in config.to_dict().items() if value != table[name]]
     return " ".join([config.algorithm, config.size, *changed])
 

@@ -190,7 +190,7 @@ class Config(RunSettings, DynamicsSettings, AgentSettings, TargetSettings, NameS
 TD3 = dict(twin=True)  # twin critics; delay and smoothing noise as in the fields' defaults
 DDPG = dict(twin=False, policy_delay=1, target_noise=0.0)
 
-ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
+ALGORITHMS: dict[str, Mapping[str, Any]] = {
     "mage": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=5.0, **TD3),
     "mage-ddpg": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=5.0, **DDPG),
     "mage-k": dict(start="model", horizon=3, value_weight=1.0, gradient_weight=5.0, **TD3),
@@ -226,14 +226,17 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 def make_config(algorithm: str = "mage", size: str = "laptop", **overrides: Any) -> Config:
     """The configuration of a named algorithm at a named size, with any field overridden.
 
+    Where every field is given, as a saved configuration does, the two names are labels and need not be in the tables.
     Raises `ValueError` for an unknown algorithm, size or field, or a value that `Config` refuses.
     """
-    if algorithm not in ALGORITHMS:
-        raise ValueError(unknown_name("algorithm", algorithm, list(ALGORITHMS)))
-    if size not in SIZES:
-        raise ValueError(unknown_name("size", size, list(SIZES)))
     fields = [field.name for field in dataclasses.fields(Config)]
     for name in overrides:
         if name not in fields:
             raise ValueError(unknown_name("setting", name, fields))
+    if {"algorithm", "size", *overrides} == {*fields}:  # a saved configuration: nothing is left to look up
+        return Config(algorithm=algorithm, size=size, **overrides)
+    if algorithm not in ALGORITHMS:
+        raise ValueError(unknown_name("algorithm", algorithm, list(ALGORITHMS)))
+    if size not in SIZES:
+        raise ValueError(unknown_name("size", size, list(SIZES)))
     return Config(**{"algorithm": algorithm, "size": size, **SIZES[size], **ALGORITHMS[algorithm], **overrides})

@@ -115,5 +115,19 @@ def test_unknown_names_get_a_suggestion(arguments, overrides, sentence):
     assert sentence in str(refusal.value)
 
 
+def test_a_row_of_ones_own_is_a_row_and_a_saved_run_does_not_need_it(monkeypatch):
+    monkeypatch.setitem(ALGORITHMS, "mage-5", dict(ALGORITHMS["mage-k"], horizon=5))
+    config = make_config("mage-5", "tiny", seed=3)
+    assert (config.algorithm, config.horizon, config.gradient_weight) == ("mage-5", 5, 5.0)
+    monkeypatch.delitem(ALGORITHMS, "mage-5")
+    assert make_config(**config.to_dict()) == config
+    with pytest.raises(ValueError, match="unknown algorithm 'mage-5'"):
+        make_config("mage-5", "tiny")
+    with pytest.raises(ValueError, match="unknown setting 'horizn'"):
+        make_config(**config.to_dict(), horizn=5)
+    with pytest.raises(ValueError, match="no action-gradient"):
+        make_config(**config.to_dict() | {"start": "replay"})
+
+
 def test_no_suggestion_when_nothing_is_near():
     assert unknown_name("size", "xyz", ["tiny"]) == "unknown size 'xyz'. Known: tiny."

@@ -1,4 +1,7 @@
 """The family of algorithms: one target and its knobs, so that neighbours coincide where their knobs do."""
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -70,6 +73,17 @@ def test_every_row_learns_without_breaking(algorithm):
     weights = weights_after(algorithm)
     assert all(tensor.isfinite().all() for tensor in weights.values())
     assert not same(weights, weights_after(algorithm, steps=30))
+
+
+def test_the_page_of_algorithms_speaks_of_every_row():
+    """Its equations are computed; its sentences about papers and deviations are not."""
+    page = json.loads((Path(__file__).resolve().parent.parent / "nbs" / "16b_algorithms.ipynb").read_text(encoding="utf-8"))
+    prose = "".join("".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "markdown")
+    headings = " ".join(line for line in prose.splitlines() if line.startswith("## "))
+    shown = "".join("".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "code")
+    for name in ALGORITHMS:
+        assert f"`{name}`" in headings and f'"{name}"' in shown, name
+    assert prose.count("Deviations") >= 6 and prose.count("Command: `mage-edu train --algorithm") >= 7
 
 
 def first_steps(noise, steps):
