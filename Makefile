@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHO
 unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
 unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 
-.PHONY: help install train test test-export test-notebooks test-slow docs results bench clean
+.PHONY: help install train test test-export test-notebooks test-slow docs results sb3 bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -68,6 +68,10 @@ results: install ## measure the learning curves in results/ again
 	for task in HalfCheetah-v5 InvertedPendulum-v5; do \
 	  folder=$$(echo $${task%-v5} | tr A-Z a-z); mkdir -p results/$$folder; \
 	  cp runs/$$folder/sweep.csv results/$$folder/sweep.csv; cp runs/$$folder/$$task.png results/$$folder/curves.png; done
+
+# What the check on ourselves shows; a run that is in runs/sb3 is not made again.
+sb3: install ## train our td3 beside Stable-Baselines3's TD3 again: results/sb3/returns.csv
+	$(BIN)/python benchmarks/sb3.py --out runs/sb3 --table results/sb3/returns.csv
 
 bench: install ## measure the milliseconds of an update at each size, beside the plain version
 	$(BIN)/mage-edu bench

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 import gymnasium as gym
 import numpy as np
 
 # %% auto #0
 __all__ = ['Policy', 'Curve', 'checked_actions', 'episode_returns', 'evaluation_seeds', 'Evaluator', 'iqm', 'checked_values',
-           'bootstrap_interval', 'summarize', 'mean_curve_over_seeds', 'plot_curves', 'headless', 'first_frame',
-           'rollout_frames']
+           'bootstrap_interval', 'summarize', 'Difference', 'difference_interval', 'mean_curve_over_seeds',
+           'plot_curves', 'headless', 'first_frame', 'rollout_frames']
 
 # %% ../nbs/13_evaluate.ipynb #009-py
 Policy = Callable[[np.ndarray], np.ndarray]  # batched observations (n, obs_dim) to batched environment actions (n, act_dim)
@@ -127,6 +127,35 @@ def summarize(values: np.ndarray) -> dict[str, float]:
         summary["iqm_low"], summary["iqm_high"] = bootstrap_interval(values, iqm)
     return summary
 
+# %% ../nbs/13_evaluate.ipynb #042b-py
+class Difference(NamedTuple):
+    """The difference of two means, and its confidence interval, `mean` plus and minus `half_width`."""
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval: a true difference of this size could just be told from none."""
+        return 0.5 * (self.high - self.low)
+
+
+def difference_interval(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Difference:
+    """Mean of `a` minus mean of `b`, one value per seed each, with Welch's t interval (no equal variances assumed).
+
+    Raises `ValueError` for fewer than two values on a side or for others than finite numbers.
+    """
+    from scipy.stats import ttest_ind
+
+    a, b = checked_values(a), checked_values(b)
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"{len(a)} and {len(b)} values: expected at least two seeds on each side.")
+    mean = float(a.mean() - b.mean())
+    if np.ptp(a) == np.ptp(b) == 0.0:
+        return Difference(mean, mean, mean)
+    interval = ttest_ind(a, b, equal_var=False).confidence_interval(confidence)
+    return Difference(mean, float(interval.low), float(interval.high))
+
 # %% ../nbs/13_evaluate.ipynb #044-py
 Curve = tuple[np.ndarray, np.ndarray]  # steps (n,), mean returns (n,)
 
@@ -143,8 +172,8 @@ def mean_curve_over_seeds(seeds: Sequence[Curve]) -> Curve:
     return np.array(common), np.array([np.mean([curve[step] for curve in by_step]) for step in common])
 
 # %% ../nbs/13_evaluate.ipynb #047-py
-def plot_curves(curves: Mapping[str, Sequence[Curve]], title: str = "") -> Any:
-    """Evaluation returns over steps: every seed as a thin line, the mean over seeds of a label as a thick one.
+def plot_curves(curves: Mapping[str, Sequence[Curve]], title: str = "", xlabel: str = "environment steps") -> Any:
+    """Evaluation returns over steps (or what `xlabel` says): every seed as a thin line, the mean over seeds of a label as a thick one.
 
     `curves` maps a label to the seeds' (steps (n,), mean returns (n,)). Returns a matplotlib `Figure`. Raises
     `ValueError` when there is nothing to draw or a curve is uneven.
@@ -161,7 +190,7 @@ def plot_curves(curves: Mapping[str, Sequence[Curve]], title: str = "") -> Any:
             axes.plot(steps, returns, color=f"C{number}", linewidth=0.7, alpha=0.6)
         name = f"{label} ({len(seeds)} seeds)" if len(seeds) > 1 else label
         axes.plot(mean_steps, mean_returns, color=f"C{number}", linewidth=2.2, marker="o", markersize=3, label=name)
-    axes.set(xlabel="environment steps", ylabel="evaluation return", title=title)
+    axes.set(xlabel=xlabel, ylabel="evaluation return", title=title)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2)  # below, where it hides no curve
     return figure

@@ -9,7 +9,7 @@ import pytest
 
 from mage_edu.envs import make_env
 from mage_edu.evaluate import (
-    Evaluator, bootstrap_interval, episode_returns, evaluation_seeds, iqm, plot_curves, rollout_frames, summarize,
+    Evaluator, bootstrap_interval, difference_interval, episode_returns, evaluation_seeds, iqm, plot_curves, rollout_frames, summarize,
 )
 
 
@@ -96,6 +96,25 @@ def test_summary_of_a_known_sample():
     for bad in ([], [np.nan, 1.0], [[1.0, 2.0]]):
         with pytest.raises(ValueError, match="one per seed"):
             summarize(bad)
+
+
+def test_difference_interval_is_welchs():
+    """Against the formula written out, with unequal numbers and spreads, and in either order."""
+    from scipy.stats import t as student
+
+    a, b = np.array([5.0, 9.0, 1.0, 4.0, 7.0]), np.array([100.0, 20.0, 60.0])
+    va, vb = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
+    half = student.ppf(0.95, freedom) * np.sqrt(va + vb)
+    found = difference_interval(a, b, confidence=0.9)
+    assert found.mean == pytest.approx(a.mean() - b.mean()) and found.half_width == pytest.approx(half)
+    assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half))
+    back = difference_interval(b, a, confidence=0.9)
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
+    assert difference_interval(a, b).half_width > found.half_width
+    for bad in ([1.0], [], [np.nan, 1.0]):
+        with pytest.raises(ValueError, match="expected"):
+            difference_interval(a, bad)
 
 
 def test_curves_show_every_seed():
