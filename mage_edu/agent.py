@@ -16,6 +16,7 @@ from .checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_
 from .config import Config, make_config
 from .envs import arguments_of, draw_faster, make_env
 from .kernels import EAGER, check_compile, compile_pays
+from .diagnostics import Diagnoser
 from .evaluate import Evaluator, plot_curves, rollout_frames
 from .resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
 from .storage import RunFolder, evaluation_curve, load_agent, save_agent, write_figure, write_video
@@ -24,8 +25,8 @@ from .train import Divergence, Learner, act, build_learner, compile_learner, fir
 # %% auto #0
 __all__ = ['SHOWN', 'Callback', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'record_video', 'summary_of',
            'keep', 'tables_of', 'save_checkpoint', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps',
-           'MAGEAgent', 'start_count', 'settle_compile', 'run_and_save', 'how_to_go_on', 'continue_run',
-           'warn_of_changes', 'load_into', 'unbegun']
+           'check_simulator', 'MAGEAgent', 'start_count', 'settle_compile', 'run_and_save', 'how_to_go_on',
+           'continue_run', 'warn_of_changes', 'load_into', 'unbegun']
 
 # %% ../nbs/16_agent.ipynb #006-py
 def pick_device(device: str | torch.device) -> torch.device:
@@ -138,7 +139,7 @@ def keep(agent: MAGEAgent, kind: str, rows: list[dict[str, float]]) -> None:
 
 def tables_of(run: RunFolder) -> list[Path]:
     """The tables of a run folder, which a checkpoint has to know the lengths of."""
-    return [run.metrics.path, run.evaluations.path, run.timings.path]
+    return [run.metrics.path, run.evaluations.path, run.diagnostics.path, run.timings.path]
 
 
 def save_checkpoint(agent: MAGEAgent) -> None:
@@ -213,6 +214,12 @@ def check_steps(total_timesteps: int) -> None:
     if not whole or total_timesteps < 0:
         raise ValueError(f"total_timesteps={total_timesteps!r}: expected a whole number of at least 0.")
 
+# %% ../nbs/16_agent.ipynb #038c-py
+def check_simulator(config: Config, compile: bool | str) -> None:
+    """Raise `ValueError` where the simulator is to be the model and compiling was asked for."""
+    if config.model == "simulator" and compile is True:
+        raise ValueError("compile=True with model='simulator': the simulator cannot be compiled; leave compile at 'auto'.")
+
 # %% ../nbs/16_agent.ipynb #040-py
 class MAGEAgent(ActingAgent):
     """A model-based actor-critic agent, with the face of Stable-Baselines3.
@@ -229,7 +236,10 @@ class MAGEAgent(ActingAgent):
         check_compile(compile)
         if tensorboard and out is None:
             raise ValueError("tensorboard=True with out=None: the log needs a run folder; give out.")
+        check_simulator(config, compile)
         super().__init__(make_env(env), config, pick_device(device))
+        if config.diagnose_interval:
+            Diagnoser(config, self.new_env).close()  # raises where the environment cannot be diagnosed
         self.tensorboard, self.compile = tensorboard, compile
         self.source: RunFolder | None = None  # the run folder it was loaded from, to be continued
         self.checkpoints: Checkpoints | None = None
@@ -284,6 +294,7 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
     computed as one.
     """
     wanted = compile_pays(agent.config, goal) if agent.compile == "auto" else agent.compile
+    wanted = wanted and agent.config.model == "learned"  # the simulator cannot be compiled
     if wanted and agent.learner.kernels is EAGER:
         wanted = compile_learner(agent.learner)
     agent.compile = wanted
@@ -294,12 +305,13 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
 def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
     """Train, with a checkpoint before the first step and after the last; Ctrl-C makes the step under way the last."""
     evaluator = Evaluator(agent.new_env, agent.config.eval_episodes, agent.config.seed)
+    diagnoser = Diagnoser(agent.config, agent.new_env) if agent.config.diagnose_interval else None
     with first_interrupt() as interrupt:
         try:
             if agent.run is not None:
                 agent.checkpoints = agent.checkpoints or Checkpoints(agent.run.checkpoint, tables_of(agent.run))
                 save_checkpoint(agent)
-            train(agent.learner, agent.env, evaluator, steps, reporter, lambda: interrupt.asked)
+            train(agent.learner, agent.env, evaluator, steps, reporter, lambda: interrupt.asked, diagnoser)
             if agent.run is not None:
                 save_checkpoint(agent)
         except BaseException as error:  # the environment may stand between two steps
@@ -310,6 +322,8 @@ def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
         finally:
             reporter.close()
             evaluator.close()
+            if diagnoser is not None:
+                diagnoser.close()
     if interrupt.asked:
         raise KeyboardInterrupt(f"stopped at step {agent.num_timesteps}. {how_to_go_on(agent)}")
 

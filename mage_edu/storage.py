@@ -25,8 +25,8 @@ from .config import Config, make_config
 from .replay import Normalizer, RunningStats
 
 # %% auto #0
-__all__ = ['SCHEMA', 'METRICS', 'EVALUATIONS', 'TIMINGS', 'sync_folder', 'write_atomic', 'write_json', 'read_json', 'digest',
-           'seal_of', 'write_sealed', 'read_sealed', 'rows_as_text', 'Table', 'read_rows', 'read_table',
+__all__ = ['SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'sync_folder', 'write_atomic', 'write_json', 'read_json',
+           'digest', 'seal_of', 'write_sealed', 'read_sealed', 'rows_as_text', 'Table', 'read_rows', 'read_table',
            'explain_write_errors', 'new_folders', 'RunFolder', 'next_run_folder', 'evaluation_curve', 'stats_to_dict',
            'stats_from_dict', 'helper_folder', 'replace_folder', 'check_agent_path', 'agent_description',
            'normalizer_to_dict', 'save_agent', 'find_agent', 'config_from_dict', 'normalizer_from_dict',
@@ -174,6 +174,9 @@ def read_table(path: str | Path) -> list[dict[str, float | str]]:
 METRICS = ("step", "episodes", "resets", "episode_return", "episode_length", "critic_loss", "value_loss", "gradient_loss",
            "target_size", "actor_loss", "dynamics_loss")
 EVALUATIONS = ("step", "episode", "return")
+DIAGNOSTICS = ("step", "discounted_return", "value", "value_correlation", "q_slope", "true_slope", "q_gradient_cosine", "q_gradient_error", "q_gradient_self",
+               "policy_gradient_cosine", "policy_gradient_error", "policy_gradient_self", "model_error", "model_error_k", "disagreement",
+               "coverage_90", "jacobian_cosine", "jacobian_error")
 TIMINGS = ("step", "seconds", "environment", "dynamics", "updates", "evaluation")  # seconds since the start, and in each part
 
 # %% ../nbs/12_storage.ipynb #032-py
@@ -205,12 +208,13 @@ def new_folders(path: Path) -> Iterator[None]:
 
 # %% ../nbs/12_storage.ipynb #038-py
 class RunFolder:
-    """One run on disk: config.json, metrics.csv, evaluations.csv, timings.csv, curve.png, video.mp4, agent/, checkpoint/."""
+    """One run on disk: config.json, metrics.csv, evaluations.csv, diagnostics.csv, timings.csv, curve.png, video.mp4, agent/, checkpoint/."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.metrics = Table(self.path / "metrics.csv", METRICS)
         self.evaluations = Table(self.path / "evaluations.csv", EVALUATIONS)
+        self.diagnostics = Table(self.path / "diagnostics.csv", DIAGNOSTICS)
         self.timings = Table(self.path / "timings.csv", TIMINGS)
         self.config = self.path / "config.json"
         self.curve = self.path / "curve.png"

@@ -21,12 +21,14 @@ from torch import Tensor
 from .actor import Actor, add_noise
 from .config import Config
 from .critic import Critic
+from .diagnostics import Diagnoser
 from .dynamics import Dynamics, train_dynamics
 from .envs import ActionScale, reward_fn, termination_fn
 from .evaluate import Evaluator
 from .kernels import EAGER, Kernels, Networks, tried_kernels
 from .networks import apply_gradients
 from .replay import Normalizer, ReplayBuffer
+from .simulator import SimulatedDynamics
 from .targets import World, draw_actor_noise, draw_noise
 from .updates import polyak_update
 
@@ -120,7 +122,9 @@ def frozen_copy(module: torch.nn.Module) -> torch.nn.Module:
 
 # %% ../nbs/15_train.ipynb #024-py
 def build_world(config: Config, env: gym.Env, generator: torch.Generator, device: torch.device | str) -> World:
-    """An untrained ensemble with the known reward and termination of an environment."""
+    """An untrained ensemble, or the simulator itself, with the known reward and termination of an environment."""
+    if config.model == "simulator":
+        return World(SimulatedDynamics(env), reward_fn(env), termination_fn(env), ActionScale.of(env.action_space, device))
     dynamics = Dynamics(
         env.observation_space.shape[0], env.action_space.shape[0], config.members, config.dynamics_layers,
         config.dynamics_width, config.log_var_min, config.log_var_max, generator,
@@ -130,9 +134,10 @@ def build_world(config: Config, env: gym.Env, generator: torch.Generator, device
 
 def build_optimizer(config: Config, module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
     """The configured optimizer for a network; the weight decay is decoupled from the gradient."""
+    parameters = [{"params": list(module.parameters())}]  # as a group, so that there may be none: a simulator has no weights
     if config.optimizer == "adam":
-        return torch.optim.AdamW(module.parameters(), lr, weight_decay=weight_decay, foreach=True)
-    return torch.optim.RAdam(module.parameters(), lr, weight_decay=weight_decay, decoupled_weight_decay=True, foreach=True)
+        return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, foreach=True)
+    return torch.optim.RAdam(parameters, lr, weight_decay=weight_decay, decoupled_weight_decay=True, foreach=True)
 
 # %% ../nbs/15_train.ipynb #029-py
 def build_actor(config: Config, obs_dim: int, act_dim: int, seed: int) -> Actor:
@@ -287,7 +292,7 @@ def dynamics_update(learner: Learner) -> dict[str, Tensor]:
 def dynamics_due(learner: Learner) -> bool:
     """Whether a training round of the ensemble is due: every `dynamics_interval` steps, and before its first use."""
     due = learner.dynamics_rounds == 0 or learner.num_timesteps % learner.config.dynamics_interval == 0
-    return learner.config.uses_model and due
+    return learner.config.learns_model and due
 
 # %% ../nbs/15_train.ipynb #061-py
 def refresh_due(learner: Learner) -> bool:
@@ -339,7 +344,7 @@ def network_sizes(learner: Learner) -> dict[str, float]:
     """The largest weight of each network, and the largest normalized change predicted for the newest transitions."""
     networks = {"actor": learner.actor, "critic": learner.critic}
     sizes = {f"weights of the {name}": largest(list(network.parameters())) for name, network in networks.items()}
-    if learner.config.uses_model:
+    if learner.config.learns_model:
         sizes["weights of the dynamics"] = largest(list(learner.dynamics.parameters()))
         newest = [(learner.replay.added - 1 - i) % learner.replay.capacity for i in range(min(64, len(learner.replay)))]
         shape = (learner.config.members, len(newest), -1)
@@ -454,10 +459,10 @@ Hook = Callable[[str, list[dict[str, float]]], bool]  # (table, rows) -> whether
 
 
 def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook: Hook,
-          stop: Callable[[], bool] = lambda: False) -> None:
+          stop: Callable[[], bool] = lambda: False, diagnoser: Diagnoser | None = None) -> None:
     """Take `steps` environment steps, learning along the way.
 
-    `hook` receives the rows of each table as they are made ("metrics", "evaluations", "timings"), and ("checkpoint", [{"step": n}])
+    `hook` receives the rows of each table as they are made ("metrics", "evaluations", "timings", and "diagnostics" where a `diagnoser` is given), and ("checkpoint", [{"step": n}])
     where one is due; `False` from it, or `True` from `stop`, ends the run after the step under way. Calling this twice with n
     steps is the same as calling it once with 2n, except for the clock. Raises `Divergence` and what `environment_step` raises.
     """
@@ -475,6 +480,9 @@ def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook
                 returns = evaluator.returns(lambda obs: act(learner, obs), step)
             go_on &= hook("evaluations", [{"step": step, "episode": i, "return": float(r)} for i, r in enumerate(returns)])
             go_on &= hook("timings", [watch.row(step)])
+        if diagnoser is not None and ready(learner) and step % config.diagnose_interval == 0:
+            model = learner.dynamics if config.learns_model else None
+            go_on &= hook("diagnostics", [diagnoser.row(learner.actor, learner.critic, model, step)])
         if step % config.checkpoint_interval == 0:
             go_on &= hook("checkpoint", [{"step": step}])
         if not go_on or stop():
