@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import gymnasium as gym
 import numpy as np
@@ -24,9 +23,9 @@ from .targets import World
 
 # %% auto #0
 __all__ = ['Policy', 'rollout_return', 'true_action_gradient', 'critic_action_gradient', 'through_actor', 'Agreement',
-           'agreement', 'Episode', 'play', 'windows', 'visited', 'by_member', 'spread', 'Prediction', 'predict',
-           'one_step_error', 'disagreement', 'coverage', 'k_step_error', 'jacobian_agreement', 'model_row',
-           'critic_row', 'double_copy', 'Diagnoser']
+           'agreement', 'ceiling', 'Episode', 'play', 'windows', 'visited', 'by_member', 'Prediction', 'predict',
+           'spread', 'one_step_error', 'disagreement', 'coverage', 'k_step_error', 'jacobian_agreement', 'model_errors',
+           'model_row', 'critic_row', 'double_copy', 'Diagnoser']
 
 # %% ../nbs/14b_diagnostics.ipynb #010-py
 Policy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [-1, 1]
@@ -49,10 +48,13 @@ def rollout_return(world: World, policy: Policy, obs: Tensor, action: Tensor, di
 
 # %% ../nbs/14b_diagnostics.ipynb #014-py
 def true_action_gradient(world: World, policy: Policy, obs: Tensor, action: Tensor, discount: float, horizon: int, step: float) -> Tensor:
-    """The action-gradient of the policy's own value, (batch, act_dim), by central differences of rollouts in `world`; no graph."""
+    """The action-gradient of the policy's own value, (batch, act_dim), by central differences of rollouts in `world`; no graph.
+
+    Actions in [-1, 1] are moved by `step` to both sides and stay inside.
+    """
     batch, act_dim = action.shape
-    up = (action[:, None] + step * torch.eye(act_dim).to(action)).clamp(-1.0, 1.0)  # (batch, act_dim moved, act_dim)
-    down = (action[:, None] - step * torch.eye(act_dim).to(action)).clamp(-1.0, 1.0)
+    moves = step * torch.eye(act_dim, dtype=action.dtype, device=action.device)
+    up, down = (action[:, None] + moves).clamp(-1.0, 1.0), (action[:, None] - moves).clamp(-1.0, 1.0)  # (batch, moved, act_dim)
     actions = torch.cat([up.reshape(-1, act_dim), down.reshape(-1, act_dim)])
     starts = obs.repeat_interleave(act_dim, 0).repeat(2, 1)
     with torch.no_grad():
@@ -60,11 +62,11 @@ def true_action_gradient(world: World, policy: Policy, obs: Tensor, action: Tens
     return (above - below) / (up - down).diagonal(dim1=1, dim2=2)
 
 # %% ../nbs/14b_diagnostics.ipynb #018-py
-def critic_action_gradient(critic: Critic, obs: Tensor, action: Tensor) -> Tensor:
-    """The slope that the actor climbs: the action-gradient of the smaller twin, (batch, act_dim), without a graph."""
+def critic_action_gradient(critic: Critic, obs: Tensor, action: Tensor, climbs: str = "minimum") -> Tensor:
+    """The slope that the actor climbs: the action-gradient of the smaller twin (or of the first), (batch, act_dim), without a graph."""
     with torch.enable_grad():
         action = action.detach().requires_grad_()
-        return torch.autograd.grad(critic.minimum(obs, action).sum(), action)[0]
+        return torch.autograd.grad(getattr(critic, climbs)(obs, action).sum(), action)[0]
 
 
 def through_actor(actor: torch.nn.Module, obs: Tensor, action_gradient: Tensor) -> Tensor:
@@ -86,6 +88,11 @@ def agreement(estimate: Tensor, truth: Tensor) -> Agreement:
     cosine = F.cosine_similarity(estimate, truth, dim=1).mean().item()
     return Agreement(cosine, ((estimate - truth).norm() / truth.norm().clamp_min(1e-300)).item())
 
+# %% ../nbs/14b_diagnostics.ipynb #027-py
+def ceiling(self_cosine: float) -> float:
+    """The cosine that a perfect estimate would reach against the mean of two noisy measurements whose own cosine this is; 0 where it is not positive."""
+    return math.sqrt(2.0 * self_cosine / (1.0 + self_cosine)) if self_cosine > 0.0 else 0.0
+
 # %% ../nbs/14b_diagnostics.ipynb #030-py
 class Episode(NamedTuple):
     """A piece of real experience from a reset on; actions in [-1, 1], float64."""
@@ -98,8 +105,7 @@ def play(env: gym.Env, policy: Policy, scale: ActionScale, noise: float, episode
     """Episodes of at most `steps` steps in a real environment, under the policy with Gaussian noise of std `noise` in [-1, 1] units."""
     generator, played = torch.Generator().manual_seed(seed), []
     for _ in range(episodes):
-        obs = [env.reset(seed=int(torch.randint(2**31, (), generator=generator)))[0]]
-        actions = []
+        obs, actions = [env.reset(seed=int(torch.randint(2**31, (), generator=generator)))[0]], []
         for _ in range(steps):
             action = policy(torch.as_tensor(obs[-1], dtype=torch.float64)[None])[0]
             action = add_noise(action, torch.randn(action.shape, generator=generator, dtype=torch.float64), noise)
@@ -111,20 +117,23 @@ def play(env: gym.Env, policy: Policy, scale: ActionScale, noise: float, episode
         played.append(Episode(torch.as_tensor(np.array(obs, dtype=np.float64)), torch.stack(actions)))
     return played
 
-
+# %% ../nbs/14b_diagnostics.ipynb #031-py
 def windows(episodes: Sequence[Episode], length: int) -> Episode:
-    """All pieces of `length` steps: observations (count, length + 1, obs_dim) and actions (count, length, act_dim)."""
-    long = [e for e in episodes if len(e.action) >= length]
+    """All pieces of `length` steps: observations (count, length + 1, obs_dim) and actions (count, length, act_dim).
+
+    Raises `ValueError` where no episode is that long.
+    """
+    long = [episode for episode in episodes if len(episode.action) >= length]
     if not long:
-        raise ValueError(f"episodes of {[len(e.action) for e in episodes]} steps: none is as long as {length}.")
+        raise ValueError(f"episodes of {[len(e.action) for e in episodes]} steps: expected at least one of {length} steps or more.")
     return Episode(torch.cat([e.obs.unfold(0, length + 1, 1) for e in long]).transpose(1, 2),
                    torch.cat([e.action.unfold(0, length, 1) for e in long]).transpose(1, 2))
 
 
 def visited(episodes: Sequence[Episode], discount: float, count: int, generator: torch.Generator) -> Tensor:
-    """`count` states (count, obs_dim) drawn as often as the discounted visitation meets them: by discount^t at time t."""
-    obs = torch.cat([e.obs[:-1] for e in episodes])
-    weights = torch.cat([discount ** torch.arange(len(e.action), dtype=torch.float64) for e in episodes])
+    """`count` states (count, obs_dim), each drawn as often as the discounted visitation meets it: in proportion to discount^t at time t."""
+    obs = torch.cat([episode.obs[:-1] for episode in episodes])
+    weights = torch.cat([discount ** torch.arange(len(episode.action), dtype=torch.float64) for episode in episodes])
     return obs[torch.multinomial(weights, count, replacement=True, generator=generator)]
 
 # %% ../nbs/14b_diagnostics.ipynb #040-py
@@ -132,12 +141,6 @@ def by_member(dynamics: Dynamics, obs: Tensor, action: Tensor, noise: float = 0.
     """Every member's next observation, `noise` standard deviations above its mean in every dimension: (members, batch, obs_dim)."""
     many = lambda x: x.repeat(dynamics.members, 1)
     return dynamics.sample(many(obs), many(action), torch.full_like(many(obs), noise)).reshape(dynamics.members, *obs.shape)
-
-
-def spread(x: Tensor) -> Tensor:
-    """The standard deviation of each column, NaN for one that never varies, so that means leave it out: (batch, dim) to (dim,)."""
-    std = x.std(0)
-    return torch.where(std > 1e-9, std, torch.nan)
 
 
 class Prediction(NamedTuple):
@@ -163,6 +166,12 @@ def predict(dynamics: Dynamics, obs: Tensor, action: Tensor) -> Prediction:
     return Prediction(means, by_member(dynamics, obs, action, 1.0) - means)
 
 # %% ../nbs/14b_diagnostics.ipynb #044-py
+def spread(x: Tensor) -> Tensor:
+    """The standard deviation of each column, NaN for one that never varies, so that means can leave it out: (batch, dim) to (dim,)."""
+    std = x.std(0)
+    return torch.where(std > 1e-9, std, torch.nan)
+
+
 def one_step_error(prediction: Prediction, obs: Tensor, next_obs: Tensor) -> Tensor:
     """Root mean square error of the mixture's mean per dimension, in units of the spread of the change: 1 is a constant guess. (obs_dim,)"""
     return (prediction.mean - next_obs).square().mean(0).sqrt() / spread(next_obs - obs)
@@ -179,12 +188,12 @@ def coverage(prediction: Prediction, next_obs: Tensor, levels: Sequence[float]) 
     limits = [math.sqrt(2.0) * torch.erfinv(torch.tensor(level, dtype=torch.float64)).item() for level in levels]
     return [(z <= limit).double().mean().item() for limit in limits]
 
-
+# %% ../nbs/14b_diagnostics.ipynb #050-py
 @torch.no_grad()
 def k_step_error(dynamics: Dynamics, pieces: Episode) -> Tensor:
     """Error after 1 ... k imagined steps under the recorded actions, each member on its own path of means: (k, obs_dim).
 
-    Root mean square over pieces and members, in units of the spread of the change over as many steps.
+    Root mean square over pieces and members, in units of the spread of the true change over as many steps.
     """
     many = lambda x: x.repeat(dynamics.members, 1)
     obs, errors = many(pieces.obs[:, 0]), []
@@ -194,10 +203,10 @@ def k_step_error(dynamics: Dynamics, pieces: Episode) -> Tensor:
         errors.append(error / spread(pieces.obs[:, i + 1] - pieces.obs[:, 0]))
     return torch.stack(errors)
 
-# %% ../nbs/14b_diagnostics.ipynb #050-py
+# %% ../nbs/14b_diagnostics.ipynb #054-py
 @torch.no_grad()
 def jacobian_agreement(dynamics: Dynamics, truth: SimulatedDynamics, obs: Tensor, action: Tensor, unit: Tensor) -> Agreement:
-    """The members' d s'/d a against the simulator's, rows in units of `unit` (obs_dim,); columns of NaN are left out.
+    """The members' d s'/d a against the simulator's, rows in units of `unit` (obs_dim,); rows of NaN are left out.
 
     Both by central differences, in float64; per unit of the actor's [-1, 1]. Cosine and error are averaged over members.
     """
@@ -208,31 +217,44 @@ def jacobian_agreement(dynamics: Dynamics, truth: SimulatedDynamics, obs: Tensor
     return agreement(scaled(action_jacobian(sample(dynamics), many(obs), many(action))), theirs.repeat(dynamics.members, 1, 1))
 
 # %% ../nbs/14b_diagnostics.ipynb #060-py
-def model_row(dynamics: Dynamics, truth: SimulatedDynamics, episodes: Sequence[Episode], steps: int, count: int, generator: torch.Generator) -> dict[str, float]:
-    """What the diagnostics say of a model, on real episodes that it has not seen; averages over dimensions."""
+def model_errors(dynamics: Dynamics, episodes: Sequence[Episode], steps: int) -> dict[str, Tensor]:
+    """Errors per dimension on real episodes that the model has not seen, (obs_dim,) each: after one step, after `steps`, and disagreement.
+
+    `model_error_k` is missing where every episode was shorter than `steps`.
+    """
     ones = windows(episodes, 1)
     obs, action, next_obs = ones.obs[:, 0], ones.action[:, 0], ones.obs[:, 1]
-    prediction, unit = predict(dynamics, obs, action), spread(next_obs - obs)
-    row = {"model_error": one_step_error(prediction, obs, next_obs), "disagreement": disagreement(prediction, obs, next_obs)}
+    prediction = predict(dynamics, obs, action)
+    errors = {"model_error": one_step_error(prediction, obs, next_obs), "disagreement": disagreement(prediction, obs, next_obs)}
     if any(len(episode.action) >= steps for episode in episodes):
-        row["model_error_k"] = k_step_error(dynamics, windows(episodes, steps))[-1]
+        errors["model_error_k"] = k_step_error(dynamics, windows(episodes, steps))[-1]
+    return errors
+
+
+def model_row(dynamics: Dynamics, truth: SimulatedDynamics, episodes: Sequence[Episode], steps: int, count: int, generator: torch.Generator) -> dict[str, float]:
+    """What the diagnostics say of a model in one row; errors averaged over dimensions, derivatives in `count` of the states."""
+    ones = windows(episodes, 1)
+    obs, action, next_obs = ones.obs[:, 0], ones.action[:, 0], ones.obs[:, 1]
+    row = {name: values.nanmean().item() for name, values in model_errors(dynamics, episodes, steps).items()}
     some = torch.randint(len(obs), (count,), generator=generator)
-    cosine, error = jacobian_agreement(dynamics, truth, obs[some], action[some], unit)
-    row = {name: values.nanmean().item() for name, values in row.items()}
-    return row | {"coverage_90": coverage(prediction, next_obs, [0.9])[0], "jacobian_cosine": cosine, "jacobian_error": error}
+    cosine, error = jacobian_agreement(dynamics, truth, obs[some], action[some], spread(next_obs - obs))
+    row |= {"coverage_90": coverage(predict(dynamics, obs, action), next_obs, [0.9])[0]}
+    return row | {"jacobian_cosine": cosine, "jacobian_error": error}
 
 # %% ../nbs/14b_diagnostics.ipynb #064-py
-def critic_row(world: World, actor: Actor, critic: Critic, obs: Tensor, discount: float, horizon: int, step: float) -> dict[str, float]:
+def critic_row(world: World, actor: Actor, critic: Critic, obs: Tensor, discount: float, horizon: int, step: float,
+               climbs: str = "minimum") -> dict[str, float]:
     """What the diagnostics say of a critic and of the policy gradient that it gives, at the policy's own actions in these states.
 
     The truth is measured twice, by differences with `step` and with two thirds of it; `_self` is the cosine of the two with each other.
     """
     with torch.no_grad():
         action = actor(obs)
-        value, returns = critic.minimum(obs, action), rollout_return(world, actor, obs, action, discount, horizon)
+        value, returns = getattr(critic, climbs)(obs, action), rollout_return(world, actor, obs, action, discount, horizon)
     twice = [true_action_gradient(world, actor, obs, action, discount, horizon, step) for step in (step, step * 2 / 3)]
-    truth, ours = sum(twice) / len(twice), critic_action_gradient(critic, obs, action)
-    row = {"discounted_return": returns.mean().item(), "value": value.mean().item(), "value_correlation": torch.corrcoef(torch.stack([value, returns]))[0, 1].item()}
+    truth, ours = sum(twice) / len(twice), critic_action_gradient(critic, obs, action, climbs)
+    row = {"discounted_return": returns.mean().item(), "value": value.mean().item(),
+           "value_correlation": torch.corrcoef(torch.stack([value, returns]))[0, 1].item()}
     row |= {name: gradient.norm(dim=1).median().item() for name, gradient in (("q_slope", ours), ("true_slope", truth))}
     direction = lambda gradient: through_actor(actor, obs, gradient)[None]
     for name, of in (("q_gradient", lambda g: g), ("policy_gradient", direction)):
@@ -251,6 +273,7 @@ class Diagnoser:
 
     Raises `ValueError` for an environment whose map is not known.
     """
+    imagined_steps = 5  # length of the rollouts of `model_error_k`
 
     def __init__(self, config: Config, make: Callable[[], gym.Env]):
         self.config, self.env = config, make()
@@ -258,18 +281,24 @@ class Diagnoser:
         self.truth = SimulatedDynamics(self.env)
         self.world = World(self.truth, reward_fn(self.env), termination_fn(self.env), self.scale)
 
+    def seeds(self, step: int) -> tuple[int, int, int]:
+        """Seeds for states, noise-free and noisy episodes; they depend on the run's seed and the step only."""
+        return tuple(int(s) for s in np.random.SeedSequence([self.config.seed, step, 0xD1A6]).generate_state(3))
+
+    def noisy_episodes(self, actor: Actor, step: int) -> list[Episode]:
+        """Four real episodes of up to 100 steps with exploration noise: transitions that no model has been trained on."""
+        return play(self.env, double_copy(actor), self.scale, self.config.exploration_noise, 4, 100, self.seeds(step)[2])
+
     def row(self, actor: Actor, critic: Critic, dynamics: Dynamics | None, step: int) -> dict[str, float]:
         """One row of diagnostics.csv for these networks; `dynamics` is None where there is no learned model."""
-        config = self.config
+        config, generator = self.config, torch.Generator().manual_seed(self.seeds(step)[0])
         actor, critic = double_copy(actor), double_copy(critic)
-        seeds = [int(s) for s in np.random.SeedSequence([config.seed, step, 0xD1A6]).generate_state(3)]
-        generator = torch.Generator().manual_seed(seeds[0])
-        greedy = play(self.env, actor, self.scale, 0.0, 4, 300, seeds[1])
-        obs = visited(greedy, config.discount, config.diagnose_states, generator)
-        row = {"step": step} | critic_row(self.world, actor, critic, obs, config.discount, config.diagnose_horizon, config.diagnose_step)
+        episodes = play(self.env, actor, self.scale, 0.0, 4, 300, self.seeds(step)[1])
+        obs = visited(episodes, config.discount, config.diagnose_states, generator)
+        row = {"step": step} | critic_row(self.world, actor, critic, obs, config.discount, config.diagnose_horizon, config.diagnose_step, config.actor_climbs)
         if dynamics is not None:
-            noisy = play(self.env, actor, self.scale, config.exploration_noise, 4, 100, seeds[2])
-            row |= model_row(double_copy(dynamics), self.truth, noisy, 5, config.diagnose_states, generator)
+            episodes = self.noisy_episodes(actor, step)
+            row |= model_row(double_copy(dynamics), self.truth, episodes, self.imagined_steps, config.diagnose_states, generator)
         return row
 
     def close(self) -> None:
