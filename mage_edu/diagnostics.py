@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
@@ -19,13 +20,13 @@ from .critic import Critic
 from .dynamics import Dynamics
 from .envs import ActionScale, reward_fn, termination_fn
 from .simulator import SimulatedDynamics, action_jacobian
-from .targets import World
+from .targets import World, actor_objective
 
 # %% auto #0
-__all__ = ['Policy', 'rollout_return', 'true_action_gradient', 'critic_action_gradient', 'through_actor', 'Agreement',
+__all__ = ['Policy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'critic_action_gradient', 'through_actor', 'Agreement',
            'agreement', 'ceiling', 'Episode', 'play', 'windows', 'visited', 'by_member', 'Prediction', 'predict',
            'spread', 'one_step_error', 'disagreement', 'coverage', 'k_step_error', 'jacobian_agreement', 'model_errors',
-           'model_row', 'critic_row', 'double_copy', 'Diagnoser']
+           'model_row', 'climbed_direction', 'critic_row', 'double_copy', 'Diagnoser', 'plot_diagnostics']
 
 # %% ../nbs/14b_diagnostics.ipynb #010-py
 Policy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [-1, 1]
@@ -241,25 +242,39 @@ def model_row(dynamics: Dynamics, truth: SimulatedDynamics, episodes: Sequence[E
     row |= {"coverage_90": coverage(predict(dynamics, obs, action), next_obs, [0.9])[0]}
     return row | {"jacobian_cosine": cosine, "jacobian_error": error}
 
-# %% ../nbs/14b_diagnostics.ipynb #064-py
-def critic_row(world: World, actor: Actor, critic: Critic, obs: Tensor, discount: float, horizon: int, step: float,
-               climbs: str = "minimum") -> dict[str, float]:
-    """What the diagnostics say of a critic and of the policy gradient that it gives, at the policy's own actions in these states.
+# %% ../nbs/14b_diagnostics.ipynb #062-py
+def climbed_direction(config: Config, world: World, actor: Actor, critic: Critic, obs: Tensor) -> Tensor:
+    """The gradient of the actor's mean objective over `obs` in its parameters, without noise: one flat vector.
 
-    The truth is measured twice, by differences with `step` and with two thirds of it; `_self` is the cosine of the two with each other.
+    `world` is the imagined one; each of its members sees all states.
     """
+    copies = getattr(world.dynamics, "members", 1) if config.actor_horizon else 1
+    with torch.enable_grad():
+        many = obs.repeat(copies, 1)
+        noise = many.new_zeros(config.actor_horizon, *many.shape)
+        gain = actor_objective(config, world, actor, critic, many, actor(many), noise).mean()
+        return torch.cat([g.flatten() for g in torch.autograd.grad(gain, list(actor.parameters()))])
+
+# %% ../nbs/14b_diagnostics.ipynb #064-py
+def critic_row(config: Config, imagined: World, truth: World, actor: Actor, critic: Critic, obs: Tensor) -> dict[str, float]:
+    """What the diagnostics say of a critic, and of the policy gradient climbed, at the policy's own actions in these states.
+
+    The truth is measured twice, by differences with `diagnose_step` and with two thirds of it; `_self` is the cosine of the two.
+    """
+    rollouts, step = (config.discount, config.diagnose_horizon), config.diagnose_step
     with torch.no_grad():
         action = actor(obs)
-        value, returns = getattr(critic, climbs)(obs, action), rollout_return(world, actor, obs, action, discount, horizon)
-    twice = [true_action_gradient(world, actor, obs, action, discount, horizon, step) for step in (step, step * 2 / 3)]
-    truth, ours = sum(twice) / len(twice), critic_action_gradient(critic, obs, action, climbs)
+        value, returns = getattr(critic, config.actor_climbs)(obs, action), rollout_return(truth, actor, obs, action, *rollouts)
+    twice = [true_action_gradient(truth, actor, obs, action, *rollouts, step) for step in (step, step * 2 / 3)]
+    ours = critic_action_gradient(critic, obs, action, config.actor_climbs)
     row = {"discounted_return": returns.mean().item(), "value": value.mean().item(),
-           "value_correlation": torch.corrcoef(torch.stack([value, returns]))[0, 1].item()}
-    row |= {name: gradient.norm(dim=1).median().item() for name, gradient in (("q_slope", ours), ("true_slope", truth))}
-    direction = lambda gradient: through_actor(actor, obs, gradient)[None]
-    for name, of in (("q_gradient", lambda g: g), ("policy_gradient", direction)):
-        cosine, error = agreement(of(ours), of(truth))
-        row |= {f"{name}_cosine": cosine, f"{name}_error": error, f"{name}_self": agreement(of(twice[0]), of(twice[1])).cosine}
+           "value_correlation": torch.corrcoef(torch.stack([value, returns]))[0, 1].item(),
+           "q_slope": ours.norm(dim=1).median().item(), "true_slope": (sum(twice) / 2).norm(dim=1).median().item()}
+    directions = [through_actor(actor, obs, gradient)[None] for gradient in twice]
+    climbed = climbed_direction(config, imagined, actor, critic, obs)[None]
+    for name, estimate, (first, second) in (("q_gradient", ours, twice), ("policy_gradient", climbed, directions)):
+        cosine, error = agreement(estimate, (first + second) / 2)
+        row |= {f"{name}_cosine": cosine, f"{name}_error": error, f"{name}_self": agreement(first, second).cosine}
     return row
 
 # %% ../nbs/14b_diagnostics.ipynb #070-py
@@ -295,12 +310,49 @@ class Diagnoser:
         actor, critic = double_copy(actor), double_copy(critic)
         episodes = play(self.env, actor, self.scale, 0.0, 4, 300, self.seeds(step)[1])
         obs = visited(episodes, config.discount, config.diagnose_states, generator)
-        row = {"step": step} | critic_row(self.world, actor, critic, obs, config.discount, config.diagnose_horizon, config.diagnose_step, config.actor_climbs)
-        if dynamics is not None:
-            episodes = self.noisy_episodes(actor, step)
-            row |= model_row(double_copy(dynamics), self.truth, episodes, self.imagined_steps, config.diagnose_states, generator)
+        model = None if dynamics is None else double_copy(dynamics)
+        imagined = self.world if model is None else dataclasses.replace(self.world, dynamics=model)
+        row = {"step": step} | critic_row(config, imagined, self.world, actor, critic, obs)
+        if model is not None:
+            row |= model_row(model, self.truth, self.noisy_episodes(actor, step), self.imagined_steps, config.diagnose_states, generator)
         return row
 
     def close(self) -> None:
         """Close the environment."""
         self.env.close()
+
+# %% ../nbs/14b_diagnostics.ipynb #080-py
+MEANINGS: Mapping[str, str] = {
+    "discounted_return": "mean discounted return of the rollouts from the states that the policy visits",
+    "value": "mean value that the critic gives these states", "value_correlation": "correlation of values and returns over states",
+    "q_slope": "median length of the critic's action-gradient", "true_slope": "median length of the true one",
+    "q_gradient_cosine": "cosine of the critic's action-gradient with the true one, mean over states",
+    "q_gradient_error": "its relative error: 1 is a gradient of zeros",
+    "q_gradient_self": "cosine of the true one, measured twice",
+    "policy_gradient_cosine": "cosine of the policy gradient climbed with the true one",
+    "policy_gradient_error": "its relative error", "policy_gradient_self": "cosine of the true one, measured twice",
+    "model_error": "error of the model after one step: 1 is a constant guess", "model_error_k": f"error after {Diagnoser.imagined_steps} imagined steps",
+    "disagreement": "spread of the members' predictions, in the same units", "coverage_90": "share of outcomes inside the model's 90 % intervals",
+    "jacobian_cosine": "cosine of the model's ds'/da with the simulator's", "jacobian_error": "its relative error",
+}
+
+# %% ../nbs/14b_diagnostics.ipynb #082-py
+def plot_diagnostics(rows: Sequence[Mapping[str, float]], title: str) -> Any:
+    """A figure of a run's diagnostics over environment steps: gradients on the left, the model on the right where there is one."""
+    from matplotlib.figure import Figure
+
+    panels = {"cosine with the truth": ("q_gradient_cosine", "policy_gradient_cosine", "jacobian_cosine", "policy_gradient_ceiling"),
+              "error (1 is a constant guess)": ("model_error", "model_error_k", "disagreement")}
+    rows = [{**row, "policy_gradient_ceiling": ceiling(row["policy_gradient_self"])} for row in rows]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, (label, names) in zip(figure.subplots(1, 2), panels.items()):
+        for name in names:
+            points = [(row["step"], row[name]) for row in rows if not math.isnan(row.get(name, math.nan))]
+            if points:
+                axes.plot(*zip(*points), ":" if name.endswith("ceiling") else "o-", label=name.replace("_", " "))
+        axes.axhline(0.0, color="gray", linewidth=0.5)
+        axes.set(xlabel="environment steps", ylabel=label)
+        if axes.lines[:-1]:
+            axes.legend(fontsize=8)
+    figure.suptitle(title)
+    return figure
