@@ -3,6 +3,7 @@
 # %% ../nbs/16_agent.ipynb #002-py
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,10 +24,10 @@ from .storage import RunFolder, evaluation_curve, load_agent, save_agent, write_
 from .train import Divergence, Learner, act, build_learner, compile_learner, first_interrupt, train
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'record_video', 'summary_of',
-           'keep', 'tables_of', 'save_checkpoint', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps',
-           'check_simulator', 'MAGEAgent', 'start_count', 'settle_compile', 'run_and_save', 'how_to_go_on',
-           'continue_run', 'warn_of_changes', 'load_into', 'unbegun']
+__all__ = ['SHOWN', 'Callback', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_learner', 'record_video',
+           'summary_of', 'keep', 'tables_of', 'save_checkpoint', 'Reporter', 'open_tensorboard', 'describe_run',
+           'check_steps', 'check_simulator', 'MAGEAgent', 'start_count', 'settle_compile', 'run_and_save',
+           'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'unbegun']
 
 # %% ../nbs/16_agent.ipynb #006-py
 def pick_device(device: str | torch.device) -> torch.device:
@@ -80,6 +81,13 @@ class ActingAgent:
         """Returns of deterministic episodes on environments of their own: (episodes,)."""
         return evaluate_learner(self.learner, self.new_env, episodes, seed)
 
+    def diagnose(self, **settings: float) -> dict[str, float]:
+        """How well model, critic and policy gradient agree with the simulator now; `mage_edu.diagnostics.MEANINGS` says what is what.
+
+        `settings` are `diagnose_states`, `diagnose_horizon`, `diagnose_step`. Raises `ValueError` for an environment without a known map.
+        """
+        return diagnose_learner(self.learner, self.new_env, settings)
+
     def video(self, path: str | Path, seed: int = 0, steps: int = 300) -> Path:
         """Write an MP4 of the first `steps` steps of a deterministic episode; returns its path.
 
@@ -105,6 +113,15 @@ def evaluate_learner(learner: Learner, new_env: Callable[[], gym.Env], episodes:
         return evaluator.returns(lambda obs: act(learner, obs), learner.num_timesteps)
     finally:
         evaluator.close()
+
+
+def diagnose_learner(learner: Learner, new_env: Callable[[], gym.Env], settings: dict[str, float]) -> dict[str, float]:
+    """One row of diagnostics, with these settings in the place of the configuration's."""
+    diagnoser = Diagnoser(dataclasses.replace(learner.config, **settings), new_env)
+    try:
+        return diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps)
+    finally:
+        diagnoser.close()
 
 
 def record_video(learner: Learner, new_env: Callable[..., gym.Env], path: Path, seed: int, steps: int) -> Path:

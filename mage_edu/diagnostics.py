@@ -317,6 +317,10 @@ class Diagnoser:
             row |= model_row(model, self.truth, self.noisy_episodes(actor, step), self.imagined_steps, config.diagnose_states, generator)
         return row
 
+    def per_dimension(self, actor: Actor, dynamics: Dynamics, step: int) -> dict[str, Tensor]:
+        """The model's errors behind the averages of `row`, for each dimension of the observation: (obs_dim,) each."""
+        return model_errors(double_copy(dynamics), self.noisy_episodes(actor, step), self.imagined_steps)
+
     def close(self) -> None:
         """Close the environment."""
         self.env.close()

@@ -218,6 +218,7 @@ class RunFolder:
         self.timings = Table(self.path / "timings.csv", TIMINGS)
         self.config = self.path / "config.json"
         self.curve = self.path / "curve.png"
+        self.diagnosis = self.path / "diagnostics.png"
         self.video = self.path / "video.mp4"
         self.agent = self.path / "agent"
         self.checkpoint = self.path / "checkpoint"

@@ -112,8 +112,13 @@ class Learner:
 
     @property
     def dynamics(self) -> Dynamics:
-        """The ensemble inside the imagined environment."""
+        """The ensemble inside the imagined environment, or the simulator in its place."""
         return self.world.dynamics
+
+    @property
+    def learned_dynamics(self) -> Dynamics | None:
+        """The ensemble where one is learned, else None."""
+        return self.world.dynamics if self.config.learns_model else None
 
 # %% ../nbs/15_train.ipynb #021-py
 def frozen_copy(module: torch.nn.Module) -> torch.nn.Module:
@@ -481,8 +486,7 @@ def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook
             go_on &= hook("evaluations", [{"step": step, "episode": i, "return": float(r)} for i, r in enumerate(returns)])
             go_on &= hook("timings", [watch.row(step)])
         if diagnoser is not None and ready(learner) and step % config.diagnose_interval == 0:
-            model = learner.dynamics if config.learns_model else None
-            go_on &= hook("diagnostics", [diagnoser.row(learner.actor, learner.critic, model, step)])
+            go_on &= hook("diagnostics", [diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, step)])
         if step % config.checkpoint_interval == 0:
             go_on &= hook("checkpoint", [{"step": step}])
         if not go_on or stop():

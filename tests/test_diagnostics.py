@@ -1,0 +1,257 @@
+"""The diagnostics against problems whose answers are known, and beside runs that they must not touch."""
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from mage_edu import MAGEAgent, cli, make_config
+from mage_edu.diagnostics import (Diagnoser, Episode, agreement, ceiling, climbed_direction, coverage, critic_row, jacobian_agreement, k_step_error,
+                                  model_errors, one_step_error, plot_diagnostics, predict, rollout_return, spread, through_actor,
+                                  true_action_gradient, visited, windows)
+from mage_edu.dynamics import Dynamics
+from mage_edu.envs import ActionScale, make_env, never
+from mage_edu.lqr import action_value_matrix, closed_loop, expected_return, policy_gradient, quadratic, quadratic_gradients, random_lqr, second_moment
+from mage_edu.simulator import SimulatedDynamics
+from mage_edu.storage import DIAGNOSTICS, read_table
+from mage_edu.targets import World
+
+SMALL = dict(size="tiny", seed=0, warmup_steps=40, eval_interval=60, eval_episodes=1, log_interval=30, checkpoint_interval=50, batch_size=16,
+             dynamics_interval=20, dynamics_batches=5, actor_width=16, critic_width=16, dynamics_width=16)
+QUICK = dict(diagnose_states=4, diagnose_horizon=5)
+
+
+class Linear:
+    """s' = A s + B a in the shape of a model of one member."""
+    members = 1
+
+    def __init__(self, A, B):
+        self.A, self.B = A, B
+
+    def sample(self, obs, action, noise=None):
+        return obs @ self.A.T + action @ self.B.T
+
+
+class Quadratic:
+    """z'Mz in the shape of a critic."""
+
+    def __init__(self, M):
+        self.M = M
+
+    def minimum(self, obs, action):
+        return quadratic(self.M, obs, action)
+
+
+def problem(seed, n=3, m=2):
+    """A linear-quadratic world, its actor, states of the policy's visitation, and the true matrix of Q."""
+    generator = torch.Generator().manual_seed(seed)
+    lqr, K = random_lqr(generator, n, m)
+    bound = torch.ones(m, dtype=torch.float64)
+    world = World(Linear(lqr.A, lqr.B), lambda obs, action, next_obs: quadratic(lqr.C, obs, action), never, ActionScale(-bound, bound))
+    actor = torch.nn.Linear(n, m, bias=False, dtype=torch.float64)
+    actor.weight.data.copy_(K)
+    obs = torch.randn(64, n, generator=generator, dtype=torch.float64) @ torch.linalg.cholesky(second_moment(lqr, K)).T
+    obs = obs * 0.5 / (obs @ K.T).abs().max()
+    return lqr, K, world, actor, obs, action_value_matrix(lqr, K)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rollouts_give_the_exact_values_and_slopes(seed):
+    lqr, K, world, actor, obs, M = problem(seed)
+    action = (obs @ K.T + 0.1).detach()
+    returns = rollout_return(world, actor, obs, action, lqr.discount, 400)
+    assert torch.allclose(returns, quadratic(M, obs, action), rtol=1e-9)
+    slopes = true_action_gradient(world, actor, obs, action, lqr.discount, 400, 0.05)
+    assert torch.allclose(slopes, quadratic_gradients(M, obs, action)[1], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_differentiating_the_whole_return_gives_the_exact_policy_gradient(seed):
+    lqr, K, world, actor, _, _ = problem(seed)
+    root = torch.linalg.cholesky(lqr.init_cov)
+    obs = torch.cat([root.T, -root.T]) * math.sqrt(3)  # six states whose second moment is the initial covariance
+    gain = rollout_return(world, actor, obs, actor(obs), lqr.discount, 400).mean()
+    assert torch.allclose(gain, expected_return(lqr, K), rtol=1e-9)
+    assert torch.allclose(torch.autograd.grad(gain, actor.weight)[0], policy_gradient(lqr, K), rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("algorithm", ["td3", "maac"])
+def test_the_row_of_a_critic_that_is_right_and_of_one_that_is_not(seed, algorithm):
+    lqr, K, world, actor, obs, M = problem(seed)
+    config = make_config(algorithm, "tiny", discount=lqr.discount, diagnose_horizon=400)
+    right = critic_row(config, world, world, actor, Quadratic(M), obs)
+    assert all(abs(right[name] - 1.0) < 1e-6 for name in ("value_correlation", "q_gradient_cosine", "q_gradient_self", "policy_gradient_self"))
+    assert right["q_gradient_error"] < 1e-6 and abs(right["value"] - right["discounted_return"]) < 1e-9
+    change = torch.zeros_like(M)
+    change[:3, 3:] = torch.randn(3, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    wrong = M + change + change.T
+    row = critic_row(config, world, world, actor, Quadratic(wrong), obs)
+    ours, exact = (quadratic_gradients(matrix, obs, obs @ K.T)[1] for matrix in (wrong, M))
+    assert abs(row["q_gradient_cosine"] - torch.nn.functional.cosine_similarity(ours, exact, dim=1).mean()) < 1e-6
+    assert abs(row["q_gradient_error"] - (ours - exact).norm() / exact.norm()) < 1e-6
+    if algorithm == "td3":
+        directions = [(g.T @ obs).flatten() for g in (ours, exact)]  # d(K s)/dK
+        assert abs(row["policy_gradient_cosine"] - torch.nn.functional.cosine_similarity(*directions, dim=0)) < 1e-6
+
+
+def test_what_a_look_ahead_actor_climbs_is_judged_not_its_critic():
+    lqr, K, world, actor, obs, M = problem(1)
+    blind = Quadratic(0.0 * M)  # rewards through the model are all that is left
+    config = make_config("maac", "tiny", discount=lqr.discount, diagnose_horizon=400)
+    row = critic_row(config, world, world, actor, blind, obs)
+    assert row["q_gradient_cosine"] == 0.0 and row["policy_gradient_cosine"] > 0.5
+    assert critic_row(dataclasses.replace(config, actor_horizon=0), world, world, actor, blind, obs)["policy_gradient_cosine"] == 0.0
+    members = Linear(lqr.A, lqr.B)
+    members.members = 4  # more of the same member changes nothing
+    doubled = climbed_direction(config, dataclasses.replace(world, dynamics=members), actor, Quadratic(M), obs)
+    assert torch.allclose(doubled, climbed_direction(config, world, actor, Quadratic(M), obs), rtol=1e-12)
+
+
+def test_a_rollout_ends_where_its_world_does():
+    counting = World(Linear(torch.eye(1), torch.ones(1, 1)), lambda o, a, n: n[..., 0], lambda o, a, n: n[..., 0] > 2.5, ActionScale(-torch.ones(1), torch.ones(1)))
+    returns = rollout_return(counting, torch.ones_like, torch.tensor([[0.0], [1.0], [9.0]]), torch.ones(3, 1), 0.5, 10)
+    assert returns.tolist() == [1 + 0.5 * 2 + 0.25 * 3, 2 + 0.5 * 3, 10]
+
+
+def test_moves_of_the_action_stay_inside():
+    seen = []
+    watching = World(Linear(torch.eye(1), torch.ones(1, 1)), lambda o, a, n: seen.append(a) or 2.0 * a[..., 0], never, ActionScale(-torch.ones(1), torch.ones(1)))
+    slopes = true_action_gradient(watching, torch.zeros_like, torch.zeros(2, 1), torch.tensor([[1.0], [0.0]]), 0.9, 1, 0.3)
+    assert torch.allclose(slopes, torch.full((2, 1), 2.0)) and max(a.abs().max() for a in seen) <= 1.0
+
+
+def ensemble(seed=0):
+    return Dynamics(3, 2, 4, 2, 8, -5.0, -1.0, torch.Generator().manual_seed(seed)).double()
+
+
+def test_predictions_of_an_ensemble_are_those_of_its_members():
+    model, draw = ensemble(), lambda dim: torch.randn(10, dim, generator=torch.Generator().manual_seed(dim), dtype=torch.float64)
+    obs, action = draw(3), draw(2)
+    mean, log_var = model.predict(model.stack(obs), model.stack(action))
+    prediction = predict(model, obs, action)
+    assert torch.allclose(prediction.means, obs + mean) and torch.allclose(prediction.stds, torch.exp(0.5 * log_var))
+    samples = obs + mean + torch.exp(0.5 * log_var) * torch.randn(20_000, *mean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.allclose(prediction.mean, samples.mean((0, 1)), atol=0.01) and torch.allclose(prediction.std, samples.flatten(0, 1).std(0), rtol=0.01)
+    assert torch.allclose(one_step_error(prediction, obs, prediction.mean), torch.zeros(3, dtype=torch.float64), atol=1e-12)
+
+
+def test_coverage_of_an_ensemble_that_made_the_data_itself():
+    model, generator = ensemble(), torch.Generator().manual_seed(0)
+    obs, action = (torch.randn(4_000, dim, generator=generator, dtype=torch.float64) for dim in (3, 2))
+    one = Dynamics(3, 2, 1, 2, 8, -5.0, -1.0, torch.Generator().manual_seed(1)).double()
+    outcome = one.sample(obs, action, torch.randn(obs.shape, generator=generator, dtype=torch.float64))
+    inside = coverage(predict(one, obs, action), outcome, [0.5, 0.9])
+    assert abs(inside[0] - 0.5) < 0.02 and abs(inside[1] - 0.9) < 0.02
+    assert coverage(predict(model, obs, action), outcome, [0.9])[0] != inside[1]
+
+
+def test_k_steps_follow_each_member():
+    model, pieces = ensemble(), Episode(torch.randn(6, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)), torch.zeros(6, 2, 2, dtype=torch.float64))
+    still, errors = torch.zeros(6, 3, dtype=torch.float64), torch.zeros(2, 4, 6, 3, dtype=torch.float64)
+    for member in range(4):
+        obs = pieces.obs[:, 0]
+        for i in range(2):
+            mean, _ = model.predict(model.stack(obs), model.stack(pieces.action[:, i]))
+            obs = obs + mean[member]
+            errors[i, member] = obs - pieces.obs[:, i + 1]
+    expected = torch.stack([errors[i].square().mean((0, 1)).sqrt() / (pieces.obs[:, i + 1] - pieces.obs[:, 0]).std(0) for i in range(2)])
+    assert torch.allclose(k_step_error(model, pieces), expected) and still.abs().sum() == 0
+
+
+def test_the_models_jacobian_is_its_own():
+    model, truth = ensemble(), SimulatedDynamics(make_env("Pendulum-v1"))
+    pendulum = Dynamics(3, 1, 2, 2, 8, -5.0, -1.0, torch.Generator().manual_seed(0)).double()
+    angle = torch.linspace(-3, 3, 5, dtype=torch.float64)
+    obs, action = torch.stack([angle.cos(), angle.sin(), angle], -1), torch.zeros(5, 1, dtype=torch.float64)
+    unit = torch.tensor([0.5, torch.nan, 2.0], dtype=torch.float64)
+    found = jacobian_agreement(pendulum, truth, obs, action, unit)
+    by_autograd = lambda f: torch.stack([torch.autograd.functional.jacobian(lambda a: f(o[None], a[None])[0], x)[:, 0] for o, x in zip(obs, action)])
+    member = lambda i: lambda o, a: pendulum.sample(o.expand(2, 3), a.expand(2, 1), torch.zeros(2, 3))[i][None]
+    keep = lambda jacobian: (jacobian / unit)[:, [0, 2]]
+    ours, theirs = torch.cat([keep(by_autograd(member(i))) for i in range(2)]), keep(by_autograd(truth.sample)).repeat(2, 1)
+    assert abs(found.cosine - agreement(ours, theirs).cosine) < 1e-5 and abs(found.error - agreement(ours, theirs).error) < 1e-5
+    assert agreement(keep(by_autograd(truth.sample)), keep(by_autograd(truth.sample))).error < 1e-12 and model.members == 4
+
+
+def test_a_dimension_that_never_changes_is_left_out():
+    assert spread(torch.tensor([[1.0, 2.0], [1.0, 4.0]])).isnan().tolist() == [True, False]
+    diagnoser = Diagnoser(make_config("mage", "tiny", **QUICK), lambda: make_env("Reacher-v5"))
+    agent = MAGEAgent("Reacher-v5", **SMALL)
+    row = diagnoser.row(agent.learner.actor, agent.learner.critic, agent.learner.dynamics, 1)
+    assert all(math.isfinite(value) for value in row.values())
+    errors = diagnoser.per_dimension(agent.learner.actor, agent.learner.dynamics, 1)
+    assert errors["model_error"].shape == (10,) and errors["model_error"].isnan().sum() == 2  # the target's place
+
+
+def test_pieces_never_cross_from_one_episode_into_the_next():
+    episodes = [Episode(torch.arange(4.0)[:, None], torch.arange(3.0)[:, None]), Episode(10 + torch.arange(3.0)[:, None], 10 + torch.arange(2.0)[:, None])]
+    pieces = windows(episodes, 2)
+    assert pieces.obs[..., 0].tolist() == [[0, 1, 2], [1, 2, 3], [10, 11, 12]] and pieces.action[..., 0].tolist() == [[0, 1], [1, 2], [10, 11]]
+    with pytest.raises(ValueError, match=r"\[3, 2\] steps.*4 steps"):
+        windows(episodes, 4)
+    assert set(visited(episodes, 0.0, 20, torch.Generator().manual_seed(0))[:, 0].tolist()) == {0.0, 10.0}  # a discount of 0 sees first states only
+
+
+def test_episodes_that_are_too_short_for_several_steps():
+    short = [Episode(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 2, dtype=torch.float64))]
+    assert set(model_errors(ensemble(), short, 5)) == {"model_error", "disagreement"}
+
+
+@pytest.mark.parametrize("self_cosine, expected", [(1.0, 1.0), (0.5, math.sqrt(2 / 3)), (0.0, 0.0), (-0.3, 0.0)])
+def test_the_ceiling(self_cosine, expected):
+    assert abs(ceiling(self_cosine) - expected) < 1e-12
+
+
+@pytest.mark.parametrize("algorithm", ["mage", "td3", "maac"])
+def test_a_run_with_diagnostics_is_the_same_run(tmp_path, algorithm):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    MAGEAgent("InvertedPendulum-v5", algorithm, out=tmp_path / "plain", **SMALL).learn(120)
+    MAGEAgent("InvertedPendulum-v5", algorithm, out=tmp_path / "watched", diagnose_interval=25, **QUICK, **SMALL).learn(120)
+    for name in ("metrics.csv", "evaluations.csv", "agent/weights.safetensors"):
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "watched" / name).read_bytes()
+    assert not (tmp_path / "plain" / "diagnostics.csv").exists() and torch.equal(torch.get_rng_state(), before)
+    rows = read_table(tmp_path / "watched" / "diagnostics.csv")
+    assert [row["step"] for row in rows] == [50, 75, 100]  # from the end of the warm-up, step 40, on
+    assert all(math.isfinite(row["policy_gradient_cosine"]) for row in rows)
+    assert all(math.isnan(row["model_error"]) == (algorithm == "td3") for row in rows)
+
+
+def test_a_resumed_run_has_the_same_diagnostics(tmp_path):
+    settings = dict(diagnose_interval=20, **QUICK, **SMALL)
+    MAGEAgent("Pendulum-v1", out=tmp_path / "whole", **settings).learn(110)
+    MAGEAgent("Pendulum-v1", out=tmp_path / "parts", **settings).learn(100)
+    (tmp_path / "parts" / "diagnostics.csv").open("a").write((tmp_path / "whole" / "diagnostics.csv").read_text().splitlines()[-1] + "\n")  # lost with the steps after the checkpoint
+    MAGEAgent.load(tmp_path / "parts").learn(10, reset_num_timesteps=False)
+    assert (tmp_path / "whole" / "diagnostics.csv").read_bytes() == (tmp_path / "parts" / "diagnostics.csv").read_bytes()
+
+
+def test_an_environment_that_cannot_be_diagnosed_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="Walker2d-v5"):
+        MAGEAgent("Walker2d-v5", "td3", out=tmp_path / "run", diagnose_interval=100)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="diagnose_interval=-1"):
+        make_config(diagnose_interval=-1)
+
+
+def test_the_command_line_prints_every_number_and_draws(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    agent = MAGEAgent("Pendulum-v1", out="run", diagnose_interval=50, **QUICK, **SMALL).learn(100)
+    assert cli.main(["diagnose", "run", "--states", "4", "--horizon", "5"]) == 0
+    said = capsys.readouterr().out
+    row = agent.diagnose(diagnose_states=4, diagnose_horizon=5)
+    assert set(row) == set(DIAGNOSTICS)
+    assert all(f"{name:<24}{value:>10.3f}" in said for name, value in row.items() if name != "step")
+    assert "model_error per dimension: " in said and (tmp_path / "run" / "diagnostics.png").stat().st_size > 10_000
+    MAGEAgent("Pendulum-v1", "td3", out="plain", **SMALL).learn(50)
+    assert cli.main(["diagnose", "plain", "--states", "4", "--horizon", "5"]) == 0
+    said = capsys.readouterr().out
+    assert "q_gradient_cosine" in said and "model_error" not in said and "over training" not in said
+    assert cli.main(["diagnose", "nowhere"]) == 2 and "nowhere" in capsys.readouterr().err
+
+
+def test_a_picture_of_rows_with_and_without_a_model():
+    row = {"step": 1.0, "q_gradient_cosine": 0.5, "policy_gradient_cosine": 0.2, "policy_gradient_self": 0.5}
+    figure = plot_diagnostics([row, row | {"step": 2.0, "model_error": 0.3, "jacobian_cosine": 0.9}], "title")
+    assert [len(axes.lines) for axes in figure.axes] == [5, 2] and all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
