@@ -3,7 +3,8 @@
 # %% auto #0
 __all__ = ['Settings', 'ADDED', 'COMMANDS', 'field_comments', 'optional_settings', 'given', 'check_count', 'run_file',
            'output_file', 'use_threads', 'Train', 'report_training', 'film_if_possible', 'Resume', 'Evaluate', 'Video',
-           'run_label', 'Plot', 'Envs', 'Sweep', 'summary_lines', 'Bench', 'parse', 'main']
+           'Diagnose', 'diagnosis_lines', 'draw_diagnostics', 'run_label', 'Plot', 'Envs', 'Sweep', 'summary_lines',
+           'Bench', 'parse', 'main']
 
 # %% ../nbs/19_cli.ipynb #003-py
 import dataclasses
@@ -209,6 +210,53 @@ class Video:
         print(f"video: {agent.video(path, seed=self.seed)}")
         return 0
 
+# %% ../nbs/19_cli.ipynb #038c-py
+@dataclass(frozen=True)
+class Diagnose:
+    """Compare an agent's model, critic and policy gradient with the simulator, and draw what its run has logged of them."""
+    run_folder: Positional[Path]  # run folder, or folder of a saved agent
+    states: int = 64  # states in which gradients are compared
+    horizon: int = 100  # steps of the rollouts that measure the true action-gradient
+    step: float = 0.3  # their difference in the first action, in [-1, 1] units
+
+    def run(self) -> int:
+        """Measure, print, draw."""
+        from mage_edu.agent import MAGEAgent
+
+        agent = MAGEAgent.load(self.run_folder, device="cpu")
+        settings = dict(diagnose_states=self.states, diagnose_horizon=self.horizon, diagnose_step=self.step)
+        for line in diagnosis_lines(agent, settings):
+            print(line)
+        draw_diagnostics(self.run_folder)
+        return 0
+
+
+def diagnosis_lines(agent: "MAGEAgent", settings: dict[str, Any]) -> list[str]:
+    """One line for each number of the diagnostics, and the model's error for each dimension of the observation."""
+    from mage_edu.diagnostics import MEANINGS, Diagnoser
+
+    learner, diagnoser = agent.learner, Diagnoser(dataclasses.replace(agent.config, **settings), agent.new_env)
+    row = diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps)
+    lines = [f"{name:<24}{row[name]:>10.3f}  {meaning}" for name, meaning in MEANINGS.items() if name in row]
+    if learner.learned_dynamics is not None:
+        errors = diagnoser.per_dimension(learner.actor, learner.learned_dynamics, learner.num_timesteps)
+        lines += [f"{name} per dimension: {' '.join(f'{value:.3f}' for value in values)}" for name, values in errors.items()]
+    diagnoser.close()
+    return lines
+
+
+def draw_diagnostics(run: Path) -> None:
+    """Draw a run folder's diagnostics.csv and print where the picture is; nothing where there is no such table."""
+    from mage_edu.diagnostics import plot_diagnostics
+    from mage_edu.storage import RunFolder, read_table, write_figure
+
+    folder = RunFolder(run)
+    if not folder.diagnostics.path.exists():
+        return
+    described = folder.description()
+    write_figure(folder.diagnosis, plot_diagnostics(read_table(folder.diagnostics.path), f"{described['config']['algorithm']} on {described['env']}"))
+    print(f"over training: {folder.diagnosis}")
+
 # %% ../nbs/19_cli.ipynb #040-py
 def run_label(config: Config) -> str:
     """Algorithm, size and changed settings; runs that differ only in their seed have the same label."""
@@ -330,7 +378,7 @@ class Bench:
         return 0
 
 # %% ../nbs/19_cli.ipynb #053-py
-COMMANDS = {"train": Train, "resume": Resume, "evaluate": Evaluate, "plot": Plot, "video": Video, "envs": Envs, "sweep": Sweep, "bench": Bench}
+COMMANDS = {"train": Train, "resume": Resume, "evaluate": Evaluate, "diagnose": Diagnose, "plot": Plot, "video": Video, "envs": Envs, "sweep": Sweep, "bench": Bench}
 
 
 def parse(arguments: Sequence[str]) -> Any:

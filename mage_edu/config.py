@@ -67,6 +67,7 @@ class AgentSettings:
 @dataclass(frozen=True)
 class DynamicsSettings:
     """The dynamics ensemble and its training."""
+    model: Literal["learned", "simulator"] = "learned"  # what imagines transitions: the ensemble, or the simulator with its true derivatives
     members: int = 8  # networks in the ensemble
     dynamics_layers: int = 4  # hidden layers
     dynamics_width: int = 512  # units per hidden layer
@@ -89,6 +90,10 @@ class RunSettings:
     eval_episodes: int = 10  # episodes per evaluation
     log_interval: int = 250  # environment steps between two rows of metrics.csv
     checkpoint_interval: int = 1_000  # environment steps between two checkpoints; at most these are lost when a run is killed
+    diagnose_interval: int = 0  # environment steps between two rows of diagnostics.csv; 0 is never
+    diagnose_states: int = 64  # states in which gradients are compared with the simulator's
+    diagnose_horizon: int = 100  # steps of the rollouts that measure the true action-gradient
+    diagnose_step: float = 0.3  # their difference in the first action, to both sides, in [-1, 1] units
     on_divergence: Literal["stop", "reset"] = "stop"  # what to do when a loss or a weight explodes; reset begins the agent anew
     divergence_limit: float = 1e6  # losses, targets, weights and normalized predictions above this count as exploded
 
@@ -107,13 +112,14 @@ POSITIVE_INTEGERS = (
     "horizon", "actor_layers", "actor_width", "critic_layers", "critic_width", "policy_delay", "batch_size",
     "members", "dynamics_layers", "dynamics_width", "dynamics_batch_size", "dynamics_interval", "dynamics_batches",
     "replay_capacity", "eval_interval", "eval_episodes", "log_interval", "checkpoint_interval", "updates_per_step", "warmup_steps",
+    "diagnose_states", "diagnose_horizon",
 )
 POSITIVE = ("actor_lr", "critic_lr", "grad_clip", "dynamics_lr", "dynamics_grad_clip", "divergence_limit")
 RANGES: Mapping[str, tuple[float, float]] = {  # field: (lowest, highest), both allowed
     "seed": (0, 2**32 - 1), "horizon_mix": (0, 1), "imagined_noise": (0, math.inf), "value_weight": (0, math.inf),
     "gradient_weight": (0, math.inf), "discount": (0, 1), "polyak": (0, 1), "exploration_noise": (0, math.inf),
     "target_noise": (0, math.inf), "target_noise_clip": (0, math.inf), "dynamics_weight_decay": (0, math.inf),
-    "preactivation_weight": (0, math.inf), "actor_horizon": (0, math.inf),
+    "preactivation_weight": (0, math.inf), "actor_horizon": (0, math.inf), "diagnose_interval": (0, math.inf), "diagnose_step": (1e-9, 1),
 }
 
 # %% ../nbs/00_config.ipynb #029-py
@@ -156,7 +162,7 @@ def check_combinations(config: "Config") -> None:
         )
     if config.actor_horizon_mean and config.actor_horizon == 0:
         raise ValueError("actor_horizon_mean=True with actor_horizon=0: there is no horizon to average over; raise actor_horizon.")
-    if config.uses_model and config.batch_size % config.members:
+    if config.learns_model and config.batch_size % config.members:
         raise ValueError(
             f"batch_size={config.batch_size} with members={config.members}: the batch is split evenly over the members; "
             "choose a multiple."
@@ -179,8 +185,13 @@ class Config(RunSettings, DynamicsSettings, AgentSettings, TargetSettings, NameS
 
     @property
     def uses_model(self) -> bool:
-        """Whether any part of the target or of the actor's objective is imagined, so that a dynamics model has to be learned."""
+        """Whether any part of the target or of the actor's objective is imagined."""
         return self.start == "model" or self.horizon > 1 or self.actor_horizon > 0
+
+    @property
+    def learns_model(self) -> bool:
+        """Whether a dynamics model has to be learned, because transitions are imagined and the simulator is not to do it."""
+        return self.uses_model and self.model == "learned"
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a plain dictionary, ready for JSON."""

@@ -208,7 +208,7 @@ def new_folders(path: Path) -> Iterator[None]:
 
 # %% ../nbs/12_storage.ipynb #038-py
 class RunFolder:
-    """One run on disk: config.json, metrics.csv, evaluations.csv, diagnostics.csv, timings.csv, curve.png, video.mp4, agent/, checkpoint/."""
+    """One run on disk: config.json, metrics.csv, evaluations.csv, diagnostics.csv, timings.csv, curve.png, diagnostics.png, video.mp4, agent/, checkpoint/."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
