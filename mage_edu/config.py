@@ -68,7 +68,9 @@ class AgentSettings:
 class DynamicsSettings:
     """The dynamics ensemble and its training."""
     model: Literal["learned", "simulator"] = "learned"  # what imagines transitions: the ensemble, or the simulator with its true derivatives
+    dynamics: Literal["probabilistic", "deterministic"] = "probabilistic"  # whether a member predicts a Gaussian, or a number by least squares
     members: int = 8  # networks in the ensemble
+    dynamics_sampling: Literal["member", "moments"] = "member"  # each sample from one member, or from all members' Gaussian: `members` times the cost
     dynamics_layers: int = 4  # hidden layers
     dynamics_width: int = 512  # units per hidden layer
     dynamics_lr: float = 1e-4  # learning rate
@@ -79,6 +81,8 @@ class DynamicsSettings:
     dynamics_batches: int = 120  # batches in a training round
     log_var_min: float = -5.0  # lowest log-variance of the normalized delta
     log_var_max: float = -1.0  # highest
+    dynamics_validation: float = 0.0  # share of the transitions that the model's training leaves out; their loss is logged
+    dynamics_early_choice: bool = False  # whether a round ends with each member's weights of the lowest loss on them
 
 # %% ../nbs/00_config.ipynb #023-py
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ RANGES: Mapping[str, tuple[float, float]] = {  # field: (lowest, highest), both 
     "gradient_weight": (0, math.inf), "discount": (0, 1), "polyak": (0, 1), "exploration_noise": (0, math.inf),
     "target_noise": (0, math.inf), "target_noise_clip": (0, math.inf), "dynamics_weight_decay": (0, math.inf),
     "preactivation_weight": (0, math.inf), "actor_horizon": (0, math.inf), "diagnose_interval": (0, math.inf), "diagnose_step": (1e-9, 1),
+    "dynamics_validation": (0, 0.5),
 }
 
 # %% ../nbs/00_config.ipynb #029-py
@@ -162,10 +167,12 @@ def check_combinations(config: "Config") -> None:
         )
     if config.actor_horizon_mean and config.actor_horizon == 0:
         raise ValueError("actor_horizon_mean=True with actor_horizon=0: there is no horizon to average over; raise actor_horizon.")
-    if config.learns_model and config.batch_size % config.members:
+    if config.dynamics_early_choice and config.dynamics_validation == 0:
+        raise ValueError("dynamics_early_choice=True with dynamics_validation=0: nothing is held out to choose by; set it to 0.1, say.")
+    if config.learns_model and config.dynamics_sampling == "member" and config.batch_size % config.members:
         raise ValueError(
             f"batch_size={config.batch_size} with members={config.members}: the batch is split evenly over the members; "
-            "choose a multiple."
+            "choose a multiple, or dynamics_sampling='moments'."
         )
 
 # %% ../nbs/00_config.ipynb #037-py
@@ -192,6 +199,11 @@ class Config(RunSettings, DynamicsSettings, AgentSettings, TargetSettings, NameS
     def learns_model(self) -> bool:
         """Whether a dynamics model has to be learned, because transitions are imagined and the simulator is not to do it."""
         return self.uses_model and self.model == "learned"
+
+    @property
+    def validation_period(self) -> int:
+        """Every so-manieth place of the buffer is held out of the model's training; 0 holds none out."""
+        return round(1.0 / self.dynamics_validation) if self.dynamics_validation > 0.0 else 0
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a plain dictionary, ready for JSON."""

@@ -3,6 +3,7 @@
 # %% ../nbs/06_dynamics.ipynb #002-py
 from __future__ import annotations
 
+import math
 from typing import Callable, Sequence
 
 import torch
@@ -12,7 +13,9 @@ from .networks import Layer, StackedMLP, apply_gradients, mlp
 from .replay import Normalizer, ReplayBuffer
 
 # %% auto #0
-__all__ = ['gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics', 'dynamics_gradients', 'train_dynamics']
+__all__ = ['CHOICES', 'gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics', 'training_places',
+           'held_out_places', 'dynamics_gradients', 'train_dynamics', 'held_out_losses', 'EarlyChoice',
+           'train_with_choice']
 
 # %% ../nbs/06_dynamics.ipynb #006-py
 def gaussian_nll(mean: Tensor, log_var: Tensor, target: Tensor) -> Tensor:
@@ -62,35 +65,75 @@ def even_shares(x: Tensor, members: int) -> Tensor:
 
 # %% ../nbs/06_dynamics.ipynb #031-py
 class Dynamics(NormalizedMLP):
-    """`members` networks that each predict a Gaussian over the normalized change of the observation."""
+    """`members` networks that each predict the normalized change of the observation: a Gaussian, or with `kind="deterministic"` a number.
 
-    def __init__(self, obs_dim: int, act_dim: int, members: int, layers: int, width: int,
-                 log_var_min: float, log_var_max: float, generator: torch.Generator):
-        sizes = [obs_dim + act_dim] + [width] * layers + [2 * obs_dim]
-        super().__init__(obs_dim, act_dim, members, sizes, generator)
-        self.obs_dim, self.log_var_range = obs_dim, (log_var_min, log_var_max)
+    `sampling="member"` gives each sample to one member; "moments" draws it from the Gaussian that has the mean and the variance of
+    all members together, at `members` times the cost.
+    """
+
+    def __init__(self, obs_dim: int, act_dim: int, members: int, layers: int, width: int, log_var_min: float, log_var_max: float,
+                 generator: torch.Generator, kind: str = "probabilistic", sampling: str = "member"):
+        outputs = obs_dim if kind == "deterministic" else 2 * obs_dim
+        super().__init__(obs_dim, act_dim, members, [obs_dim + act_dim] + [width] * layers + [outputs], generator)
+        self.obs_dim, self.log_var_range, self.kind, self.sampling = obs_dim, (log_var_min, log_var_max), kind, sampling
 
     def predict(self, obs: Tensor, action: Tensor, layers: list[Layer] | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the normalized delta; (members, batch, dim) in, two (members, batch, obs_dim) out."""
+        """Mean and log-variance of the normalized delta; (members, batch, dim) in, two (members, batch, obs_dim) out.
+
+        The log-variance of a deterministic member is minus infinity: no noise.
+        """
         out = mlp(self.inputs(obs, action), self.layers() if layers is None else layers)
+        if self.kind == "deterministic":
+            return out, torch.full_like(out, -torch.inf)
         mean, raw = out.split(self.obs_dim, -1)
         return mean, squash_log_var(raw, *self.log_var_range)
 
     def sample(self, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
-        """One reparameterised next observation per sample, from the member its place in the batch belongs to.
+        """One reparameterised next observation per sample; `obs`, `action`, `noise`: (batch, dim), `noise` standard normal.
 
-        `obs`, `action`, `noise`: (batch, dim), `noise` standard normal; shares as in `even_shares`, whose `ValueError` it
-        raises. Parameters are frozen: gradients reach `obs` and `action` only.
+        Parameters are frozen: gradients reach `obs` and `action` only. With `sampling="member"` the batch is split as in
+        `even_shares`, whose `ValueError` it raises.
         """
+        delta = self.member_delta(obs, action, noise) if self.sampling == "member" else self.moments_delta(obs, action, noise)
+        return obs + self.delta_mean + self.delta_std * delta
+
+    def member_delta(self, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
+        """The normalized delta from the member to which a sample's place in the batch belongs: (batch, obs_dim)."""
         obs_shares, action_shares, noise_shares = (even_shares(x, self.members) for x in (obs, action, noise))
         mean, log_var = self.predict(obs_shares, action_shares, self.frozen_layers())
-        delta = mean + torch.exp(0.5 * log_var) * noise_shares
-        return obs + self.delta_mean + self.delta_std * delta.reshape(obs.shape)
+        return (mean + torch.exp(0.5 * log_var) * noise_shares).reshape(obs.shape)
+
+    def moments_delta(self, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
+        """The normalized delta from the Gaussian with the mean and variance of all members' mixture: (batch, obs_dim)."""
+        mean, log_var = self.predict(self.stack(obs), self.stack(action), self.frozen_layers())
+        variance = torch.exp(log_var).mean(0) + mean.var(0, correction=0)
+        return mean.mean(0) + variance.clamp(min=1e-12).sqrt() * noise  # a root has no slope at 0
+
+    def losses(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        """Mean negative log-likelihood (squared error where deterministic) of each member: (members, batch, dim) to (members,)."""
+        mean, log_var = self.predict(obs, action)
+        target = self.normalized_delta(obs, next_obs)
+        error = (target - mean).square() if self.kind == "deterministic" else gaussian_nll(mean, log_var, target)
+        return error.mean((1, 2))
 
     def loss(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        """Mean Gaussian negative log-likelihood per member, summed over members; inputs (members, batch, dim)."""
-        mean, log_var = self.predict(obs, action)
-        return gaussian_nll(mean, log_var, self.normalized_delta(obs, next_obs)).mean((1, 2)).sum()
+        """The members' losses, summed; inputs (members, batch, dim)."""
+        return self.losses(obs, action, next_obs).sum()
+
+# %% ../nbs/06_dynamics.ipynb #038b-py
+def training_places(replay: ReplayBuffer, period: int, *shape: int) -> Tensor:
+    """Uniform places of stored transitions that are not held out, of any shape, with replacement; `period` 0 holds nothing out."""
+    if period == 0:
+        return replay.indices(*shape)
+    free = len(replay) - len(replay) // period
+    drawn = torch.randint(free, shape, generator=replay.generator, device=replay.generator.device)
+    return drawn + drawn // (period - 1)
+
+
+def held_out_places(replay: ReplayBuffer, period: int, most: int = 1_000) -> Tensor:
+    """The places of held-out transitions, or evenly spread ones of them where there are more than `most`: (n,)."""
+    places = torch.arange(period - 1, max(period - 1, len(replay)), period, device=replay.data.obs.device)
+    return places[:: max(1, math.ceil(len(places) / most))]
 
 # %% ../nbs/06_dynamics.ipynb #039-py
 def dynamics_gradients(dynamics: Dynamics, obs: Tensor, action: Tensor, next_obs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
@@ -100,17 +143,70 @@ def dynamics_gradients(dynamics: Dynamics, obs: Tensor, action: Tensor, next_obs
 
 
 def train_dynamics(dynamics: Dynamics, optimizer: torch.optim.Optimizer, replay: ReplayBuffer, batches: int, batch_size: int,
-                   grad_clip: float, gradients_of: Callable[..., tuple[Tensor, Sequence[Tensor]]] = dynamics_gradients) -> Tensor:
+                   grad_clip: float, gradients_of: Callable[..., tuple[Tensor, Sequence[Tensor]]] = dynamics_gradients,
+                   period: int = 0) -> Tensor:
     """`batches` gradient steps, every member on batches of its own; returns the mean loss per member (a scalar tensor).
 
     `batch_size` counts samples per member; gradients are clipped elementwise to +-`grad_clip`; `gradients_of` computes what
-    `dynamics_gradients` does. Raises `ValueError` when the buffer is empty.
+    `dynamics_gradients` does; every `period`-th place of the buffer is left out, none for 0. Raises `ValueError` when the buffer is empty.
     """
     total = torch.zeros((), device=replay.data.obs.device)
     data = replay.data
     for _ in range(batches):
-        rows = replay.indices(dynamics.members, batch_size)
+        rows = training_places(replay, period, dynamics.members, batch_size)
         loss, gradients = gradients_of(dynamics, data.obs[rows], data.action[rows], data.next_obs[rows])
         apply_gradients(gradients, optimizer, grad_clip)
         total += loss  # a tensor: reading a number here would make every step wait
     return total / (batches * dynamics.members)
+
+# %% ../nbs/06_dynamics.ipynb #064-py
+@torch.no_grad()
+def held_out_losses(dynamics: Dynamics, replay: ReplayBuffer, period: int) -> Tensor | None:
+    """Each member's loss on the held-out transitions, (members,); `None` while there are none."""
+    places = held_out_places(replay, period)
+    if len(places) == 0:
+        return None
+    rows = places.expand(dynamics.members, -1)
+    return dynamics.losses(replay.data.obs[rows], replay.data.action[rows], replay.data.next_obs[rows])
+
+
+CHOICES = 10  # looks at the held-out loss in a training round with early choice
+
+
+class EarlyChoice:
+    """The weights with which each member's held-out loss was lowest so far."""
+
+    def __init__(self, dynamics: Dynamics, replay: ReplayBuffer, period: int):
+        self.dynamics, self.replay, self.period = dynamics, replay, period
+        self.best = [p.detach().clone() for p in dynamics.parameters()]
+        self.lowest = held_out_losses(dynamics, replay, period)
+
+    def look(self) -> None:
+        """Remember the weights of those members whose loss is lower than ever; nothing while nothing is held out."""
+        losses = held_out_losses(self.dynamics, self.replay, self.period)
+        if losses is None:
+            return
+        better = losses < self.lowest  # (members,)
+        self.lowest = torch.where(better, losses, self.lowest)
+        for best, parameter in zip(self.best, self.dynamics.parameters(), strict=True):
+            best.copy_(torch.where(better[:, None, None], parameter.detach(), best))
+
+    @torch.no_grad()
+    def take(self) -> None:
+        """Give every member its best weights."""
+        if self.lowest is not None:
+            for best, parameter in zip(self.best, self.dynamics.parameters(), strict=True):
+                parameter.copy_(best)
+
+
+def train_with_choice(dynamics: Dynamics, optimizer: torch.optim.Optimizer, replay: ReplayBuffer, batches: int, batch_size: int,
+                      grad_clip: float, gradients_of: Callable[..., tuple[Tensor, Sequence[Tensor]]], period: int) -> Tensor:
+    """`train_dynamics` in `CHOICES` parts, with a look at the held-out losses after each and every member's best weights at the end."""
+    choice, total = EarlyChoice(dynamics, replay, period), torch.zeros((), device=replay.data.obs.device)
+    parts = min(CHOICES, batches)
+    for part in range(parts):
+        steps = batches * (part + 1) // parts - batches * part // parts
+        total = total + steps * train_dynamics(dynamics, optimizer, replay, steps, batch_size, grad_clip, gradients_of, period)
+        choice.look()
+    choice.take()
+    return total / batches

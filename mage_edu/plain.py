@@ -20,9 +20,12 @@ __all__ = ['plain_next_obs', 'plain_noisy', 'plain_huber', 'plain_loss', 'plain_
 
 # %% ../nbs/11_plain.ipynb #005-py
 def plain_next_obs(dynamics: Dynamics, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
-    """Every member predicts every sample; each sample then picks its own member's prediction, (batch, obs_dim)."""
+    """Every member predicts every sample; each sample then picks its own member's prediction, or takes all moments, (batch, obs_dim)."""
     every = lambda x: x.expand(dynamics.members, *x.shape)
     mean, log_var = dynamics.predict(every(obs), every(action))
+    if dynamics.sampling == "moments":
+        first, second = mean.mean(0), (mean.square() + torch.exp(log_var)).mean(0)
+        return obs + dynamics.delta_mean + dynamics.delta_std * (first + torch.sqrt(second - first.square()) * noise)
     delta = mean + torch.exp(0.5 * log_var) * noise
     next_obs = obs + dynamics.delta_mean + dynamics.delta_std * delta
     sample = torch.arange(len(obs), device=obs.device)

@@ -172,7 +172,7 @@ def read_table(path: str | Path) -> list[dict[str, float | str]]:
 
 # %% ../nbs/12_storage.ipynb #030-py
 METRICS = ("step", "episodes", "resets", "episode_return", "episode_length", "critic_loss", "value_loss", "gradient_loss",
-           "target_size", "actor_loss", "dynamics_loss")
+           "target_size", "actor_loss", "dynamics_loss", "dynamics_held_out_loss")
 EVALUATIONS = ("step", "episode", "return")
 DIAGNOSTICS = ("step", "discounted_return", "value", "value_correlation", "q_slope", "true_slope", "q_gradient_cosine", "q_gradient_error", "q_gradient_self",
                "policy_gradient_cosine", "policy_gradient_error", "policy_gradient_self", "model_error", "model_error_k", "disagreement",

@@ -22,7 +22,7 @@ from .actor import Actor, add_noise
 from .config import Config
 from .critic import Critic
 from .diagnostics import Diagnoser
-from .dynamics import Dynamics, train_dynamics
+from .dynamics import Dynamics, held_out_losses, train_dynamics, train_with_choice
 from .envs import ActionScale, reward_fn, termination_fn
 from .evaluate import Evaluator
 from .kernels import EAGER, Kernels, Networks, tried_kernels
@@ -132,7 +132,7 @@ def build_world(config: Config, env: gym.Env, generator: torch.Generator, device
         return World(SimulatedDynamics(env), reward_fn(env), termination_fn(env), ActionScale.of(env.action_space, device))
     dynamics = Dynamics(
         env.observation_space.shape[0], env.action_space.shape[0], config.members, config.dynamics_layers,
-        config.dynamics_width, config.log_var_min, config.log_var_max, generator,
+        config.dynamics_width, config.log_var_min, config.log_var_max, generator, config.dynamics, config.dynamics_sampling,
     ).to(device)
     return World(dynamics, reward_fn(env), termination_fn(env), ActionScale.of(env.action_space, device))
 
@@ -283,15 +283,16 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
 
 # %% ../nbs/15_train.ipynb #055-py
 def dynamics_update(learner: Learner) -> dict[str, Tensor]:
-    """One training round of the ensemble on everything stored, with the statistics of everything seen."""
-    config = learner.config
+    """One training round of the ensemble on what is stored and not held out, with the statistics of everything seen."""
+    config, period = learner.config, learner.config.validation_period
     learner.dynamics.set_normalizer(learner.normalizer)
-    loss = train_dynamics(
-        learner.dynamics, learner.dynamics_optimizer, learner.replay,
-        config.dynamics_batches, config.dynamics_batch_size, config.dynamics_grad_clip, learner.kernels.dynamics_gradients,
+    loss = (train_with_choice if config.dynamics_early_choice else train_dynamics)(
+        learner.dynamics, learner.dynamics_optimizer, learner.replay, config.dynamics_batches, config.dynamics_batch_size,
+        config.dynamics_grad_clip, learner.kernels.dynamics_gradients, period,
     )
     learner.dynamics_rounds += 1
-    return {"dynamics_loss": loss}
+    unseen = held_out_losses(learner.dynamics, learner.replay, period) if period else None
+    return {"dynamics_loss": loss} | ({} if unseen is None else {"dynamics_held_out_loss": unseen.mean()})
 
 # %% ../nbs/15_train.ipynb #058-py
 def dynamics_due(learner: Learner) -> bool:

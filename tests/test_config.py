@@ -79,6 +79,10 @@ def test_shares_end_at_one(name):
         ("mage", dict(actor_horizon_mean=True), "there is no horizon to average over; raise actor_horizon"),
         ("td3", dict(actor_horizon=1, batch_size=10, members=4), "choose a multiple"),
         ("mage", dict(actor_horizon=-1), "actor_horizon=-1: expected a value of at least 0"),
+        ("mage", dict(dynamics_early_choice=True), "nothing is held out to choose by"),
+        ("mage", dict(dynamics_validation=0.6), "dynamics_validation=0.6: expected a value between 0 and 0.5"),
+        ("mage", dict(dynamics="determinstic"), "Did you mean 'deterministic'"),
+        ("mage", dict(dynamics_sampling="all"), "unknown dynamics_sampling 'all'. Known: member, moments"),
         ("mage", dict(start="modle"), "Did you mean 'model'"),
         ("mage", dict(activation="rulu"), "unknown activation 'rulu'. Did you mean 'relu'? Known: swish, relu."),
         ("mage", dict(optimizer="sgd"), "Known: radam, adam."),
@@ -98,6 +102,8 @@ def test_possible_neighbours_of_the_impossible():
     assert make_config("mage", "tiny", value_weight=0.0).gradient_weight > 0
     assert make_config("td3", "tiny", batch_size=10, members=4).batch_size == 10  # no model, nothing to split
     assert make_config("td3", "tiny", horizon=2).uses_model and make_config("td3", "tiny", actor_horizon=1).uses_model
+    assert make_config("mage", "tiny", batch_size=10, members=4, dynamics_sampling="moments").uses_model  # nothing is split
+    assert [make_config(dynamics_validation=v).validation_period for v in (0.0, 0.5, 0.25, 0.1, 0.03)] == [0, 2, 4, 10, 33]
     assert make_config("mage", "tiny", actor_horizon=2, actor_horizon_mean=True).gradient_weight > 0
 
 

@@ -5,8 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from mage_edu.dynamics import Dynamics, even_shares, train_dynamics
+from mage_edu.dynamics import (
+    CHOICES, Dynamics, dynamics_gradients, even_shares, gaussian_nll, held_out_losses, held_out_places, train_dynamics, train_with_choice,
+    training_places,
+)
 from mage_edu.envs import make_env
+from mage_edu.plain import plain_next_obs
 from mage_edu.replay import Normalizer, ReplayBuffer
 
 
@@ -120,6 +124,123 @@ def test_the_log_variance_stays_inside_its_bounds():
     far = 1e6 * torch.randn(2, 50, 3, generator=seeded(1))
     log_var = dynamics.predict(far, torch.zeros(2, 50, 2))[1]
     assert -5.0 <= log_var.min() and log_var.max() <= -1.0
+
+
+VARIANTS = [(kind, sampling, members) for kind in ("probabilistic", "deterministic") for sampling in ("member", "moments") for members in (1, 4, 16)]
+
+
+def variant(kind, sampling, members, width=16):
+    dynamics = Dynamics(3, 2, members, 2, width, -5.0, -1.0, seeded(0), kind, sampling).double()
+    dynamics.delta_std.fill_(0.3), dynamics.action_std.fill_(0.5), dynamics.obs_mean.fill_(0.2)
+    return dynamics
+
+
+@pytest.mark.parametrize("kind, sampling, members", VARIANTS)
+def test_every_variant_agrees_with_plain_and_with_finite_differences(kind, sampling, members):
+    dynamics = variant(kind, sampling, members)
+    obs, action, noise = (torch.randn(16, d, dtype=torch.float64, generator=seeded(d)) for d in (3, 2, 3))
+    gradients = []
+    for function in (dynamics.sample, lambda *x: plain_next_obs(dynamics, *x)):
+        if members == 1 and kind == "deterministic" and sampling == "moments" and gradients:
+            break  # no variance at all: the root in the plain version has no slope
+        a = action.clone().requires_grad_()
+        next_obs = function(obs, a, noise)
+        gradients.append((next_obs.detach(), torch.autograd.grad(next_obs.square().sum(), a)[0]))
+    for one, other in zip(*gradients[::-1] if len(gradients) == 2 else gradients * 2):
+        assert torch.allclose(one, other, rtol=1e-6 if sampling == "moments" else 1e-12, atol=1e-10)
+    next_obs, gradient = gradients[0]
+    for column in range(2):
+        step = torch.zeros_like(action)
+        step[:, column] = 1e-6
+        central = (dynamics.sample(obs, action + step, noise).square().sum(1) - dynamics.sample(obs, action - step, noise).square().sum(1)) / 2e-6
+        assert torch.allclose(gradient[:, column], central, rtol=1e-5, atol=1e-8)
+
+
+def test_a_deterministic_member_has_no_noise_and_learns_by_least_squares():
+    dynamics = variant("deterministic", "member", 4)
+    obs, action, next_obs = (torch.randn(4, 6, d, dtype=torch.float64, generator=seeded(d)) for d in (3, 2, 3))
+    assert dynamics.weights[-1].shape[-1] == 3 and variant("probabilistic", "member", 4).weights[-1].shape[-1] == 6
+    flat = lambda x: x.reshape(24, -1)
+    quiet, loud = (dynamics.sample(flat(obs), flat(action), size * torch.ones(24, 3, dtype=torch.float64)) for size in (0.0, 5.0))
+    assert torch.equal(quiet, loud)
+    error = dynamics.normalized_delta(obs, next_obs) - dynamics.predict(obs, action)[0]
+    assert torch.allclose(dynamics.losses(obs, action, next_obs), error.square().mean((1, 2)), rtol=1e-12)
+    assert dynamics.loss(obs, action, next_obs) == dynamics.losses(obs, action, next_obs).sum()
+    gaussian = variant("probabilistic", "member", 4)
+    likelihood = gaussian_nll(*gaussian.predict(obs, action), gaussian.normalized_delta(obs, next_obs)).mean((1, 2))
+    assert torch.equal(gaussian.losses(obs, action, next_obs), likelihood)
+    loss, gradients = dynamics_gradients(dynamics, obs, action, next_obs)
+    assert loss.isfinite() and all(g.isfinite().all() and g.any() for g in gradients)
+
+
+@pytest.mark.parametrize("kind", ["probabilistic", "deterministic"])
+def test_both_ways_of_sampling_have_the_same_mean_and_variance(kind):
+    dynamics, n = variant(kind, "member", 4), 40_000
+    obs, action = (torch.randn(1, d, dtype=torch.float64, generator=seeded(d)).expand(n, -1) for d in (3, 2))
+    noise = torch.randn(n, 3, dtype=torch.float64, generator=seeded(8))
+    samples = {}
+    for dynamics.sampling in ("member", "moments"):
+        samples[dynamics.sampling] = dynamics.sample(obs, action, noise)
+    one, all_ = samples["member"], samples["moments"]
+    assert (one.mean(0) - all_.mean(0)).abs().max() < 4 * (one.std(0) * (2 / n) ** 0.5).max()
+    assert torch.allclose(one.std(0), all_.std(0), rtol=0.03)
+    assert not torch.allclose(one, all_, rtol=0.01)
+
+
+def test_moments_need_no_even_shares():
+    dynamics = variant("probabilistic", "moments", 4)
+    assert dynamics.sample(*(torch.zeros(7, d, dtype=torch.float64) for d in (3, 2, 3))).shape == (7, 3)
+
+
+def numbered(n: int, capacity: int = 100) -> ReplayBuffer:
+    """A buffer whose observations count from 0, in which the delta is a constant and the action noise."""
+    replay, draw = ReplayBuffer(capacity, 1, 1, seed=0), seeded(3)
+    for i in range(n):
+        replay.add(torch.tensor([float(i)]), torch.randn(1, generator=draw), 0.0, torch.tensor([i + 0.5]) + torch.randn(1, generator=draw), False)
+    return replay
+
+
+@pytest.mark.parametrize("period", [2, 3, 10])
+@pytest.mark.parametrize("n", [1, 5, 30, 100])
+def test_what_is_held_out_is_never_trained_on(period, n):
+    replay = numbered(n)
+    held_out, trained_on = set(held_out_places(replay, period).tolist()), set(training_places(replay, period, 4, 2_000).flatten().tolist())
+    assert held_out == {i for i in range(n) if i % period == period - 1} and held_out | trained_on == set(range(n)) and not held_out & trained_on
+
+
+def test_nothing_held_out_draws_what_was_always_drawn():
+    one, other = numbered(30), numbered(30)
+    assert torch.equal(training_places(one, 0, 4, 8), other.indices(4, 8))
+    assert torch.equal(one.generator.get_state(), other.generator.get_state())
+
+
+def test_held_out_places_are_capped_evenly():
+    replay = numbered(90)
+    places = held_out_places(replay, 3, most=10)
+    assert len(places) == 10 and set((places % 3).tolist()) == {2} and places.max() > 80
+
+
+def chosen(function, batches, replay, **settings):
+    dynamics = Dynamics(1, 1, 3, 2, 64, -5.0, -1.0, seeded(1))
+    optimizer = torch.optim.Adam(dynamics.parameters(), lr=1e-2, foreach=True)
+    before = held_out_losses(dynamics, replay, 4)
+    loss = function(dynamics, optimizer, replay, batches, 32, 5.0, dynamics_gradients, 4)
+    return dynamics, loss, before, held_out_losses(dynamics, replay, 4)
+
+
+def test_early_choice_keeps_each_members_best_weights_and_trains_on_the_same_batches():
+    plain, loss, before, last = chosen(train_dynamics, 203, numbered(40))
+    early, same, _, best = chosen(train_with_choice, 203, numbered(40))
+    assert loss.item() == pytest.approx(same.item(), rel=1e-5)  # the mean over the same 203 batches
+    assert (best <= last).all() and (best <= before).all() and (best < last).any()
+    assert not all(torch.equal(p, q) for p, q in zip(plain.parameters(), early.parameters()))
+
+
+def test_early_choice_without_anything_held_out_yet_is_plain_training():
+    replay = numbered(3)  # every fourth place is held out: none of three
+    assert held_out_losses(Dynamics(1, 1, 3, 2, 8, -5.0, -1.0, seeded(1)), replay, 4) is None
+    plain, early = chosen(train_dynamics, 7, numbered(3))[0], chosen(train_with_choice, 7, numbered(3))[0]
+    assert 7 < CHOICES and all(torch.equal(p, q) for p, q in zip(plain.parameters(), early.parameters()))
 
 
 @pytest.mark.parametrize("batch", [0, 1, 7, 9])

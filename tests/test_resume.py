@@ -115,7 +115,11 @@ def test_a_run_with_the_other_choices_ends_the_same_when_it_is_cut(tmp_path):
     assert checkpoint_content(tmp_path / "cut") == checkpoint_content(tmp_path / "whole")
 
 
-VARIANTS = [("ivg", {})]
+VARIANTS = [
+    ("ivg", {}),
+    ("mage", dict(dynamics="deterministic", dynamics_sampling="moments", members=4)),
+    ("maac", dict(dynamics_validation=0.25, dynamics_early_choice=True, members=16, batch_size=16)),
+]
 
 
 @pytest.mark.parametrize("algorithm, settings", VARIANTS)

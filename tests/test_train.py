@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from mage_edu.config import make_config
+from mage_edu.dynamics import held_out_losses
 from mage_edu.envs import make_env
 from mage_edu.evaluate import Evaluator
 from mage_edu.targets import Step, TargetNoise, bootstrapped_target
 from mage_edu.train import (
-    Recorder, act, agent_update, begin_episode, build_learner, derive_seeds, dynamics_due, environment_step, episode_seed, ready, train,
+    Recorder, act, agent_update, begin_episode, build_learner, derive_seeds, dynamics_due, dynamics_update, environment_step, episode_seed,
+    ready, train,
 )
 
 NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
@@ -285,6 +287,29 @@ def test_numbers_that_are_not_finite_stop_the_run():
 def test_a_replay_smaller_than_the_warm_up_still_learns():
     learner, _ = run(40, warmup_steps=30, replay_capacity=20)
     assert ready(learner) and learner.updates == 11
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_the_loss_on_held_out_transitions_is_logged(early):
+    """And it is the loss of the weights that the round ends with."""
+    env = make_env("Pendulum-v1")
+    learner = build_learner(make_config("mage", "tiny", dynamics_validation=0.2, dynamics_early_choice=early, warmup_steps=100), env)
+    for _ in range(60):
+        environment_step(learner, env)
+    losses = dynamics_update(learner)
+    expected = held_out_losses(learner.dynamics, learner.replay, 5).mean()
+    assert torch.equal(losses["dynamics_held_out_loss"], expected) and losses["dynamics_loss"] != expected
+    assert "dynamics_held_out_loss" not in dynamics_update(build_and_fill(env))
+    nothing_yet = build_and_fill(env, steps=3, dynamics_validation=0.2)  # the fifth place is the first that is held out
+    assert set(dynamics_update(nothing_yet)) == {"dynamics_loss"}
+
+
+def build_and_fill(env, steps=60, **settings):
+    learner = build_learner(make_config("mage", "tiny", warmup_steps=100, **settings), env)
+    learner.obs = None
+    for _ in range(steps):
+        environment_step(learner, env)
+    return learner
 
 
 def test_begin_episode_and_dynamics_due_use_only_the_learner():

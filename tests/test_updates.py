@@ -27,10 +27,10 @@ def tilted_reward(obs, action, next_obs):
     return inverted_pendulum_reward(obs, action, next_obs) + torch.sin(next_obs).sum(-1) - 0.1 * action.square().sum(-1)
 
 
-def make_pieces(steep=1.0, seed=0, layer_norm=False, activation="swish"):
+def make_pieces(steep=1.0, seed=0, layer_norm=False, model=(), activation="swish"):
     """Random networks in float64, target networks that differ from the online ones, and a stored batch."""
     init = torch.Generator().manual_seed(seed)
-    dynamics = Dynamics(OBS_DIM, ACT_DIM, MEMBERS, 2, 16, -5.0, -1.0, init)
+    dynamics = Dynamics(OBS_DIM, ACT_DIM, MEMBERS, 2, 16, -5.0, -1.0, init, *model)
     dynamics.delta_std.fill_(0.1)
     dynamics.delta_mean.fill_(0.02)
     actor = Actor(OBS_DIM, ACT_DIM, 2, 16, init, activation)
@@ -205,6 +205,20 @@ def test_fast_critic_loss_agrees_with_plain_from_replay(horizon, loss):
     assert_close(fast.total.detach(), plain.total.detach())
     for a, b in zip(torch.autograd.grad(fast.total, parameters), torch.autograd.grad(plain.total, parameters)):
         assert_close(a, b)
+
+
+@pytest.mark.parametrize("model", [("deterministic", "member"), ("probabilistic", "moments"), ("deterministic", "moments")])
+def test_updates_with_another_model_agree_with_plain(model):
+    config = make_config("mage", "tiny", members=MEMBERS, batch_size=BATCH, horizon=2, actor_horizon=2, dynamics=model[0], dynamics_sampling=model[1])
+    pieces = make_pieces(model=model)
+    fast, plain = critic_loss(config, pieces["critic"], target_of(config, pieces)), plain_of(config, pieces)
+    pairs = [(fast.total, plain.total, "critic")]
+    pairs.append((*(loss(*actor_arguments(config, pieces)) for loss in (actor_loss, plain_actor_loss)), "actor"))
+    for one, other, name in pairs:
+        assert_close(one.detach(), other.detach())
+        parameters = list(pieces[name].parameters())
+        for a, b in zip(torch.autograd.grad(one, parameters), torch.autograd.grad(other, parameters)):
+            assert_close(a, b, 1e-8)
 
 
 ACTOR_HORIZONS = [dict(actor_horizon=0), dict(actor_horizon=1), dict(actor_horizon=3), dict(actor_horizon=3, actor_horizon_mean=True)]
