@@ -98,6 +98,7 @@ class RunSettings:
     diagnose_states: int = 64  # states in which gradients are compared with the simulator's
     diagnose_horizon: int = 100  # steps of the rollouts that measure the true action-gradient
     diagnose_step: float = 0.3  # their difference in the first action, to both sides, in [-1, 1] units
+    diagnose_move: float = 0.1  # root mean square change of actions when the policy is moved along a gradient, to see what it gains
     on_divergence: Literal["stop", "reset"] = "stop"  # what to do when a loss or a weight explodes; reset begins the agent anew
     divergence_limit: float = 1e6  # losses, targets, weights and normalized predictions above this count as exploded
 
@@ -123,8 +124,8 @@ RANGES: Mapping[str, tuple[float, float]] = {  # field: (lowest, highest), both 
     "seed": (0, 2**32 - 1), "horizon_mix": (0, 1), "imagined_noise": (0, math.inf), "value_weight": (0, math.inf),
     "gradient_weight": (0, math.inf), "discount": (0, 1), "polyak": (0, 1), "exploration_noise": (0, math.inf),
     "target_noise": (0, math.inf), "target_noise_clip": (0, math.inf), "dynamics_weight_decay": (0, math.inf),
-    "preactivation_weight": (0, math.inf), "actor_horizon": (0, math.inf), "diagnose_interval": (0, math.inf), "diagnose_step": (1e-9, 1),
-    "dynamics_validation": (0, 0.5),
+    "preactivation_weight": (0, math.inf), "actor_horizon": (0, math.inf), "dynamics_validation": (0, 0.5),
+    "diagnose_interval": (0, math.inf), "diagnose_step": (1e-9, 1), "diagnose_move": (1e-9, 1),
 }
 
 # %% ../nbs/00_config.ipynb #029-py

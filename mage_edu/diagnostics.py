@@ -26,7 +26,8 @@ from .targets import World, actor_objective
 __all__ = ['Policy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'critic_action_gradient', 'through_actor', 'Agreement',
            'agreement', 'ceiling', 'Episode', 'play', 'windows', 'visited', 'by_member', 'Prediction', 'predict',
            'spread', 'one_step_error', 'disagreement', 'coverage', 'k_step_error', 'jacobian_agreement', 'model_errors',
-           'model_row', 'climbed_direction', 'critic_row', 'double_copy', 'Diagnoser', 'plot_diagnostics']
+           'model_row', 'climbed_direction', 'moved', 'gain_along', 'critic_row', 'double_copy', 'Diagnoser',
+           'plot_diagnostics']
 
 # %% ../nbs/14b_diagnostics.ipynb #010-py
 Policy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [-1, 1]
@@ -255,6 +256,29 @@ def climbed_direction(config: Config, world: World, actor: Actor, critic: Critic
         gain = actor_objective(config, world, actor, critic, many, actor(many), noise).mean()
         return torch.cat([g.flatten() for g in torch.autograd.grad(gain, list(actor.parameters()))])
 
+# %% ../nbs/14b_diagnostics.ipynb #063c-py
+def moved(actor: torch.nn.Module, direction: Tensor, obs: Tensor, size: float) -> torch.nn.Module:
+    """A copy of the actor, moved along a direction (flat, over all parameters) so far that its actions in these states change by `size`.
+
+    Root mean square over states of the length of the change, to first order; a negative size moves it back. A direction of zeros moves nothing.
+    """
+    theta = torch.nn.utils.parameters_to_vector(actor.parameters()).detach()
+    other, tiny = copy.deepcopy(actor), 1e-5 / direction.norm().clamp_min(1e-300)
+    with torch.no_grad():
+        torch.nn.utils.vector_to_parameters(theta + tiny * direction, other.parameters())
+        speed = ((other(obs) - actor(obs)) / tiny).square().sum(-1).mean().sqrt()
+        torch.nn.utils.vector_to_parameters(theta + size * direction / speed.clamp_min(1e-300), other.parameters())
+    return other
+
+
+def gain_along(world: World, actor: torch.nn.Module, direction: Tensor, obs: Tensor, discount: float, horizon: int, size: float) -> tuple[float, float]:
+    """Half the difference between the returns of the policies moved along and against a direction: mean over states, and its standard error."""
+    with torch.no_grad():
+        along, against = (rollout_return(world, policy, obs, policy(obs), discount, horizon)
+                          for policy in (moved(actor, direction, obs, size), moved(actor, direction, obs, -size)))
+    difference = (along - against) / 2
+    return difference.mean().item(), (difference.std() / math.sqrt(len(difference))).item()
+
 # %% ../nbs/14b_diagnostics.ipynb #064-py
 def critic_row(config: Config, imagined: World, truth: World, actor: Actor, critic: Critic, obs: Tensor) -> dict[str, float]:
     """What the diagnostics say of a critic, and of the policy gradient climbed, at the policy's own actions in these states.
@@ -275,6 +299,8 @@ def critic_row(config: Config, imagined: World, truth: World, actor: Actor, crit
     for name, estimate, (first, second) in (("q_gradient", ours, twice), ("policy_gradient", climbed, directions)):
         cosine, error = agreement(estimate, (first + second) / 2)
         row |= {f"{name}_cosine": cosine, f"{name}_error": error, f"{name}_self": agreement(first, second).cosine}
+    for name, direction in (("climb_gain", climbed[0]), ("true_gain", sum(directions)[0] / 2)):
+        row[name], row[f"{name}_stderr"] = gain_along(truth, actor, direction, obs, *rollouts, config.diagnose_move)
     return row
 
 # %% ../nbs/14b_diagnostics.ipynb #070-py
@@ -335,6 +361,8 @@ MEANINGS: Mapping[str, str] = {
     "q_gradient_self": "cosine of the true one, measured twice",
     "policy_gradient_cosine": "cosine of the policy gradient climbed with the true one",
     "policy_gradient_error": "its relative error", "policy_gradient_self": "cosine of the true one, measured twice",
+    "climb_gain": "what the return gains when the policy moves along the gradient climbed", "climb_gain_stderr": "standard error of that",
+    "true_gain": "what it gains along the measured true gradient", "true_gain_stderr": "standard error of that",
     "model_error": "error of the model after one step: 1 is a constant guess", "model_error_k": f"error after {Diagnoser.imagined_steps} imagined steps",
     "disagreement": "spread of the members' predictions, in the same units", "coverage_90": "share of outcomes inside the model's 90 % intervals",
     "jacobian_cosine": "cosine of the model's ds'/da with the simulator's", "jacobian_error": "its relative error",

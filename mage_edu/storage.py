@@ -175,7 +175,8 @@ METRICS = ("step", "episodes", "resets", "episode_return", "episode_length", "cr
            "target_size", "actor_loss", "dynamics_loss", "dynamics_held_out_loss")
 EVALUATIONS = ("step", "episode", "return")
 DIAGNOSTICS = ("step", "discounted_return", "value", "value_correlation", "q_slope", "true_slope", "q_gradient_cosine", "q_gradient_error", "q_gradient_self",
-               "policy_gradient_cosine", "policy_gradient_error", "policy_gradient_self", "model_error", "model_error_k", "disagreement",
+               "policy_gradient_cosine", "policy_gradient_error", "policy_gradient_self",
+               "climb_gain", "climb_gain_stderr", "true_gain", "true_gain_stderr", "model_error", "model_error_k", "disagreement",
                "coverage_90", "jacobian_cosine", "jacobian_error")
 TIMINGS = ("step", "seconds", "environment", "dynamics", "updates", "evaluation")  # seconds since the start, and in each part
 

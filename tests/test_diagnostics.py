@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent, cli, make_config
-from mage_edu.diagnostics import (Diagnoser, Episode, agreement, ceiling, climbed_direction, coverage, critic_row, jacobian_agreement, k_step_error,
-                                  model_errors, one_step_error, plot_diagnostics, predict, rollout_return, spread, through_actor,
+from mage_edu.diagnostics import (Diagnoser, Episode, agreement, ceiling, climbed_direction, coverage, critic_row, gain_along, jacobian_agreement, k_step_error,
+                                  model_errors, moved, one_step_error, plot_diagnostics, predict, rollout_return, spread, through_actor,
                                   true_action_gradient, visited, windows)
 from mage_edu.dynamics import Dynamics
 from mage_edu.envs import ActionScale, make_env, never
@@ -255,3 +255,19 @@ def test_a_picture_of_rows_with_and_without_a_model():
     row = {"step": 1.0, "q_gradient_cosine": 0.5, "policy_gradient_cosine": 0.2, "policy_gradient_self": 0.5}
     figure = plot_diagnostics([row, row | {"step": 2.0, "model_error": 0.3, "jacobian_cosine": 0.9}], "title")
     assert [len(axes.lines) for axes in figure.axes] == [5, 2] and all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_gain_along_a_direction_is_the_slope_of_the_return(seed):
+    lqr, K, world, actor, obs, M = problem(seed)
+    slope = torch.autograd.grad(rollout_return(world, actor, obs, actor(obs), lqr.discount, 300).mean(), actor.weight)[0].flatten()
+    direction = torch.randn(6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    other = moved(actor, direction, obs, 1e-4)
+    assert abs((other(obs) - actor(obs)).square().sum(-1).mean().sqrt().item() - 1e-4) < 1e-9
+    step = (other.weight - actor.weight).flatten().detach()
+    assert torch.nn.functional.cosine_similarity(step, direction, dim=0) > 1 - 1e-9 and torch.equal(actor.weight, K)
+    gain, stderr = gain_along(world, actor, direction, obs, lqr.discount, 300, 1e-4)
+    assert abs(gain - (slope @ step).item()) < 1e-3 * abs(gain) and 0.0 < stderr
+    assert gain_along(world, actor, 0.0 * direction, obs, lqr.discount, 300, 0.1) == (0.0, 0.0)
+    row = critic_row(make_config("td3", "tiny", discount=lqr.discount, diagnose_move=1e-4), world, world, actor, Quadratic(-M), obs)
+    assert row["true_gain"] > 0 and abs(row["climb_gain"] + row["true_gain"]) < 1e-2 * row["true_gain"]  # the reversed critic loses what the true one gains
