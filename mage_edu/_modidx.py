@@ -179,6 +179,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'mage_edu.diagnostics.jacobian_agreement': ( 'diagnostics.html#jacobian_agreement',
                                                                                    'mage_edu/diagnostics.py'),
                                       'mage_edu.diagnostics.k_step_error': ('diagnostics.html#k_step_error', 'mage_edu/diagnostics.py'),
+                                      'mage_edu.diagnostics.member_wise': ('diagnostics.html#member_wise', 'mage_edu/diagnostics.py'),
                                       'mage_edu.diagnostics.model_errors': ('diagnostics.html#model_errors', 'mage_edu/diagnostics.py'),
                                       'mage_edu.diagnostics.model_row': ('diagnostics.html#model_row', 'mage_edu/diagnostics.py'),
                                       'mage_edu.diagnostics.moved': ('diagnostics.html#moved', 'mage_edu/diagnostics.py'),

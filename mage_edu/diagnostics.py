@@ -24,10 +24,10 @@ from .targets import World, actor_objective
 
 # %% auto #0
 __all__ = ['Policy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'critic_action_gradient', 'through_actor', 'Agreement',
-           'agreement', 'ceiling', 'Episode', 'play', 'windows', 'visited', 'by_member', 'Prediction', 'predict',
-           'spread', 'one_step_error', 'disagreement', 'coverage', 'k_step_error', 'jacobian_agreement', 'model_errors',
-           'model_row', 'climbed_direction', 'moved', 'gain_along', 'critic_row', 'double_copy', 'Diagnoser',
-           'plot_diagnostics']
+           'agreement', 'ceiling', 'Episode', 'play', 'windows', 'visited', 'member_wise', 'by_member', 'Prediction',
+           'predict', 'spread', 'one_step_error', 'disagreement', 'coverage', 'k_step_error', 'jacobian_agreement',
+           'model_errors', 'model_row', 'climbed_direction', 'moved', 'gain_along', 'critic_row', 'double_copy',
+           'Diagnoser', 'plot_diagnostics']
 
 # %% ../nbs/14b_diagnostics.ipynb #010-py
 Policy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [-1, 1]
@@ -139,6 +139,15 @@ def visited(episodes: Sequence[Episode], discount: float, count: int, generator:
     return obs[torch.multinomial(weights, count, replacement=True, generator=generator)]
 
 # %% ../nbs/14b_diagnostics.ipynb #040-py
+def member_wise(dynamics: Dynamics) -> Dynamics:
+    """The same model with every sample from one member, also where training samples from all members together."""
+    if getattr(dynamics, "sampling", "member") == "member":
+        return dynamics
+    other = copy.copy(dynamics)
+    other.sampling = "member"
+    return other
+
+
 def by_member(dynamics: Dynamics, obs: Tensor, action: Tensor, noise: float = 0.0) -> Tensor:
     """Every member's next observation, `noise` standard deviations above its mean in every dimension: (members, batch, obs_dim)."""
     many = lambda x: x.repeat(dynamics.members, 1)
@@ -164,8 +173,9 @@ class Prediction(NamedTuple):
 @torch.no_grad()
 def predict(dynamics: Dynamics, obs: Tensor, action: Tensor) -> Prediction:
     """Means and standard deviations of all members for (batch, obs_dim) and (batch, act_dim) in [-1, 1]."""
-    means = by_member(dynamics, obs, action)
-    return Prediction(means, by_member(dynamics, obs, action, 1.0) - means)
+    members = member_wise(dynamics)
+    means = by_member(members, obs, action)
+    return Prediction(means, by_member(members, obs, action, 1.0) - means)
 
 # %% ../nbs/14b_diagnostics.ipynb #044-py
 def spread(x: Tensor) -> Tensor:
@@ -197,10 +207,10 @@ def k_step_error(dynamics: Dynamics, pieces: Episode) -> Tensor:
 
     Root mean square over pieces and members, in units of the spread of the true change over as many steps.
     """
-    many = lambda x: x.repeat(dynamics.members, 1)
+    many, members = lambda x: x.repeat(dynamics.members, 1), member_wise(dynamics)
     obs, errors = many(pieces.obs[:, 0]), []
     for i in range(pieces.action.shape[1]):
-        obs = dynamics.sample(obs, many(pieces.action[:, i]), torch.zeros_like(obs))
+        obs = members.sample(obs, many(pieces.action[:, i]), torch.zeros_like(obs))
         error = (obs - many(pieces.obs[:, i + 1])).square().mean(0).sqrt()
         errors.append(error / spread(pieces.obs[:, i + 1] - pieces.obs[:, 0]))
     return torch.stack(errors)

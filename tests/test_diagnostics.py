@@ -134,6 +134,9 @@ def test_predictions_of_an_ensemble_are_those_of_its_members():
     samples = obs + mean + torch.exp(0.5 * log_var) * torch.randn(20_000, *mean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert torch.allclose(prediction.mean, samples.mean((0, 1)), atol=0.01) and torch.allclose(prediction.std, samples.flatten(0, 1).std(0), rtol=0.01)
     assert torch.allclose(one_step_error(prediction, obs, prediction.mean), torch.zeros(3, dtype=torch.float64), atol=1e-12)
+    model.sampling = "moments"  # what training draws from does not change what the members say
+    assert torch.allclose(predict(model, obs, action).means, prediction.means) and model.sampling == "moments"
+    model.sampling, model.kind = "member", "probabilistic"
 
 
 def test_coverage_of_an_ensemble_that_made_the_data_itself():
@@ -196,6 +199,13 @@ def test_pieces_never_cross_from_one_episode_into_the_next():
 def test_episodes_that_are_too_short_for_several_steps():
     short = [Episode(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 2, dtype=torch.float64))]
     assert set(model_errors(ensemble(), short, 5)) == {"model_error", "disagreement"}
+
+
+@pytest.mark.parametrize("settings", [dict(dynamics="deterministic"), dict(dynamics_sampling="moments"), dict(members=1)])
+def test_every_kind_of_model_can_be_diagnosed(settings):
+    row = MAGEAgent("Pendulum-v1", **(SMALL | settings)).learn(60).diagnose(diagnose_states=4, diagnose_horizon=5)
+    assert all(math.isfinite(value) for value in row.values())
+    assert (row["disagreement"] == 0.0) == (settings.get("members") == 1)
 
 
 @pytest.mark.parametrize("self_cosine, expected", [(1.0, 1.0), (0.5, math.sqrt(2 / 3)), (0.0, 0.0), (-0.3, 0.0)])
