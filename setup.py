@@ -22,6 +22,6 @@ setup(
     packages=find_packages(include=["mage_edu", "mage_edu.*"]),
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
-    extras_require={name: settings[f"{name}_requirements"].split() for name in ("dev", "dask", "ray")},
+    extras_require={name: settings[f"{name.replace('-', '_')}_requirements"].split() for name in ("dev", "dask", "ray", "dm-control", "minari")},
     entry_points={"console_scripts": settings["console_scripts"].split()},
 )

@@ -7,7 +7,7 @@ import dataclasses
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Callable, Literal
+from typing import Any, Callable, Literal, Mapping
 
 import gymnasium as gym
 import numpy as np
@@ -15,19 +15,22 @@ import torch
 
 from .checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_checkpoint
 from .config import Config, make_config
-from .envs import arguments_of, draw_faster, make_env
+from .envs import (EnvironmentFault, TransitionFn, arguments_of, draw_faster, id_of, is_remakeable, limited, make_env, maker_of,
+                           why_unknown)
 from .kernels import EAGER, check_compile, compile_pays
 from .diagnostics import Diagnoser
 from .evaluate import Evaluator, plot_curves, rollout_frames
+from .recorded import read_recorded
 from .resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
 from .storage import RunFolder, evaluation_curve, load_agent, save_agent, write_figure, write_video
-from .train import Divergence, Learner, act, build_learner, compile_learner, first_interrupt, train
+from .train import Divergence, Learner, act, build_learner, compile_learner, first_interrupt, refuse_to_answer, train, use_recorded
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_learner', 'record_video',
-           'summary_of', 'keep', 'tables_of', 'save_checkpoint', 'Reporter', 'open_tensorboard', 'describe_run',
-           'check_steps', 'check_simulator', 'MAGEAgent', 'start_count', 'settle_compile', 'run_and_save',
-           'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'unbegun']
+__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_learner',
+           'record_video', 'summary_of', 'keep', 'tables_of', 'save_checkpoint', 'Reporter', 'open_tensorboard',
+           'describe_run', 'check_steps', 'check_simulator', 'MAGEAgent', 'split_given', 'check_given',
+           'check_remembered', 'announce', 'start_count', 'settle_compile', 'run_and_save', 'keep_what_there_is',
+           'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'rebuilt', 'unbegun']
 
 # %% ../nbs/16_agent.ipynb #006-py
 def pick_device(device: str | torch.device) -> torch.device:
@@ -51,11 +54,18 @@ def check_obs(obs: Any, dim: int) -> np.ndarray:
 
 # %% ../nbs/16_agent.ipynb #014-py
 class ActingAgent:
-    """An environment, networks for it, and everything that can be done without learning."""
+    """An environment, networks for it, and everything that can be done without learning.
 
-    def __init__(self, env: gym.Env, config: Config, device: torch.device):
-        self.env, self.config, self.device = env, config, device
-        self.learner: Learner = build_learner(config, env, device)
+    `asked` is what the user passed: an id, an environment, or a function that makes one.
+    """
+
+    def __init__(self, asked: str | gym.Env | Callable[..., gym.Env], config: Config, device: torch.device,
+                 given: Mapping[str, TransitionFn] | None = None):
+        self.config, self.device, self.given = config, device, dict(given or {})
+        self.env = make_env(asked, learned=not {"auto", "known"} & {config.reward, config.termination})
+        self.env_id = asked if isinstance(asked, str) else id_of(self.env)
+        self.maker = maker_of(asked, self.env)
+        self.learner: Learner = build_learner(config, self.env, device, self.given)
 
     @property
     def num_timesteps(self) -> int:
@@ -79,7 +89,7 @@ class ActingAgent:
 
     def evaluate(self, episodes: int | None = None, seed: int = 0) -> np.ndarray:
         """Returns of deterministic episodes on environments of their own: (episodes,)."""
-        return evaluate_learner(self.learner, self.new_env, episodes, seed)
+        return evaluate_learner(self.learner, self.limited_env, episodes, seed)
 
     def diagnose(self, **settings: float) -> dict[str, float]:
         """How well model, critic and policy gradient agree with the simulator now; `mage_edu.diagnostics.MEANINGS` says what is what.
@@ -97,12 +107,18 @@ class ActingAgent:
 
     @property
     def env_name(self) -> dict[str, Any]:
-        """The environment's id, and the arguments with which it is made again; JSON can hold it."""
-        return {"id": self.env.spec.id, "arguments": arguments_of(self.env)}
+        """The environment's id, and the arguments with which it is made again, unless it was made by hand; JSON can hold it."""
+        if is_remakeable(self.env):
+            return {"id": self.env_id, "arguments": arguments_of(self.env)}
+        return {"id": self.env_id, "arguments": {}, "by_hand": True}
 
     def new_env(self, **pictures: Any) -> gym.Env:
         """One more environment like the agent's own."""
-        return make_env(self.env.spec.id, **arguments_of(self.env), **pictures)
+        return self.maker(**pictures)
+
+    def limited_env(self) -> gym.Env:
+        """One more, for evaluation: it ends after `eval_max_steps` steps where it has no time limit."""
+        return limited(self.new_env(), self.config.eval_max_steps)
 
 # %% ../nbs/16_agent.ipynb #016-py
 def evaluate_learner(learner: Learner, new_env: Callable[[], gym.Env], episodes: int | None, seed: int) -> np.ndarray:
@@ -129,7 +145,7 @@ def record_video(learner: Learner, new_env: Callable[..., gym.Env], path: Path, 
     env = new_env(render_mode="rgb_array")
     draw_faster(env)
     try:
-        write_video(path, rollout_frames(lambda obs: act(learner, obs), env, seed, steps), env.metadata["render_fps"])
+        write_video(path, rollout_frames(lambda obs: act(learner, obs), env, seed, steps), env.metadata.get("render_fps", 30))
     finally:
         env.close()
     return path
@@ -151,7 +167,7 @@ def keep(agent: MAGEAgent, kind: str, rows: list[dict[str, float]]) -> None:
         agent.save(agent.run.agent)
         steps, returns = evaluation_curve(agent.run.path)
         curves = {agent.config.algorithm: [(steps, returns.mean(1))]}
-        write_figure(agent.run.path / "curve.png", plot_curves(curves, agent.env.spec.id))
+        write_figure(agent.run.path / "curve.png", plot_curves(curves, agent.env_id))
 
 
 def tables_of(run: RunFolder) -> list[Path]:
@@ -216,13 +232,16 @@ def open_tensorboard(run: Path) -> Any:
     return SummaryWriter(str(run / "tensorboard"))
 
 # %% ../nbs/16_agent.ipynb #034-py
-def describe_run(env: dict[str, Any], config: Config, device: torch.device, compile: bool | str, total_timesteps: int) -> dict[str, Any]:
-    """What config.json holds: environment, settings, what they ran with, and the step at which the run is to end."""
+def describe_run(env: dict[str, Any], config: Config, device: torch.device, compile: bool | str, total_timesteps: int,
+                 sources: Mapping[str, str] | None = None, data: str | None = None) -> dict[str, Any]:
+    """What config.json holds: environment, settings, what they ran with, where reward, termination and recorded transitions come
+    from, and the step at which the run is to end."""
     import mujoco
 
     versions = {"gymnasium": gym.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__, "torch": torch.__version__}
-    return {"env": env["id"], "env_arguments": env["arguments"], "config": config.to_dict(), "device": str(device), "threads": torch.get_num_threads(),
-            "compile": compile, "total_timesteps": total_timesteps, "versions": versions}
+    made = {"env": env["id"], "env_arguments": env["arguments"]} | ({"env_by_hand": True} if env.get("by_hand") else {})
+    return made | {"config": config.to_dict(), "sources": dict(sources or {}), "data": data, "device": str(device), "threads": torch.get_num_threads(),
+                   "compile": compile, "total_timesteps": total_timesteps, "versions": versions}
 
 # %% ../nbs/16_agent.ipynb #037-py
 def check_steps(total_timesteps: int) -> None:
@@ -241,26 +260,36 @@ def check_simulator(config: Config, compile: bool | str) -> None:
 class MAGEAgent(ActingAgent):
     """A model-based actor-critic agent, with the face of Stable-Baselines3.
 
-    `env` is an id that `mage-edu envs` lists, or an environment made from one; every `Config` field is a keyword. `out` names a new run
-    folder; `None` keeps nothing on disk. `compile` fuses the updates by `torch.compile`: "auto" when the run is long enough for it to pay.
+    `env` is an id, an environment with bounded continuous actions, or a function that makes one; every `Config` field is a keyword.
+    `reward` and `termination` may also be functions over batched torch tensors (obs, action, next_obs), which the warm-up compares with the
+    environment; where no formula is known, both are learned. `data` is a file of recorded transitions, or "minari:NAME", in the place of
+    the warm-up. `out` names a new run folder; `None` keeps nothing on disk.
+    `compile` fuses the updates by `torch.compile`: "auto" when the run is long enough for it to pay.
     Raises `ValueError` or `FileExistsError`, with nothing written, for what cannot work.
     """
 
-    def __init__(self, env: str | gym.Env, algorithm: str = "mage", size: str = "laptop", seed: int = 0,
+    def __init__(self, env: str | gym.Env | Callable[..., gym.Env], algorithm: str = "mage", size: str = "laptop", seed: int = 0,
                  out: str | Path | None = None, device: str = "auto", tensorboard: bool = False,
-                 compile: bool | Literal["auto"] = "auto", **settings: Any):
+                 compile: bool | Literal["auto"] = "auto", data: str | Path | None = None, **settings: Any):
+        given, settings = split_given(settings)
         config = make_config(algorithm, size, seed=seed, **settings)
+        check_given(config, given)
         check_compile(compile)
         if tensorboard and out is None:
             raise ValueError("tensorboard=True with out=None: the log needs a run folder; give out.")
         check_simulator(config, compile)
-        super().__init__(make_env(env), config, pick_device(device))
+        super().__init__(env, config, pick_device(device), given)
         if config.diagnose_interval:
             Diagnoser(config, self.new_env).close()  # raises where the environment cannot be diagnosed
+        announce(self)
+        self.data = None if data is None else str(data)
+        if data is not None:
+            use_recorded(self.learner, read_recorded(data, self.env))
         self.tensorboard, self.compile = tensorboard, compile
         self.source: RunFolder | None = None  # the run folder it was loaded from, to be continued
         self.checkpoints: Checkpoints | None = None
-        description = describe_run(self.env_name, config, self.device, compile, 0)
+        self.forgotten: tuple[str, ...] = ()  # functions of its user's that a loaded agent was not given again
+        description = describe_run(self.env_name, config, self.device, compile, 0, self.learner.sources, self.data)
         self.run = None if out is None else RunFolder(out).create(description)  # last: the first thing that writes
 
     def learn(self, total_timesteps: int, callback: Callback | None = None, reset_num_timesteps: bool = True,
@@ -274,6 +303,7 @@ class MAGEAgent(ActingAgent):
         in the folder, `Divergence`, and `KeyboardInterrupt` at the end of an interrupted run.
         """
         check_steps(total_timesteps)
+        check_remembered(self)
         goal = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
         run = self.run or (None if reset_num_timesteps else self.source)
         with nullcontext() if run is None else run.locked():
@@ -290,9 +320,41 @@ class MAGEAgent(ActingAgent):
         save_agent(path, self.env_name, self.config, self.num_timesteps, named_weights(self.learner), self.learner.normalizer)
 
     @classmethod
-    def load(cls, path: str | Path, env: str | gym.Env | None = None, device: str = "auto") -> MAGEAgent:
+    def load(cls, path: str | Path, env: str | gym.Env | Callable[..., gym.Env] | None = None, device: str = "auto",
+             reward: TransitionFn | None = None, termination: TransitionFn | None = None) -> MAGEAgent:
         """The agent of an agent folder or a run folder; it predicts exactly as the saved one did. Details: `load_into`."""
-        return load_into(cls, path, env, device)
+        functions = {name: function for name, function in (("reward", reward), ("termination", termination)) if function is not None}
+        return load_into(cls, path, env, device, functions)
+
+# %% ../nbs/16_agent.ipynb #40b-py
+FUNCTIONS = ("reward", "termination")
+
+
+def split_given(settings: Mapping[str, Any]) -> tuple[dict[str, TransitionFn], dict[str, Any]]:
+    """The functions among some settings, and the settings with "given" in their places."""
+    given = {name: settings[name] for name in FUNCTIONS if callable(settings.get(name))}
+    return given, dict(settings) | {name: "given" for name in given}
+
+
+def check_given(config: Config, given: Mapping[str, TransitionFn]) -> None:
+    """Raise `ValueError` where the configuration says "given" and nothing was."""
+    for name in FUNCTIONS:
+        if getattr(config, name) == "given" and name not in given:
+            raise ValueError(f"{name}='given': pass the function itself, {name}=function, over batched torch tensors (obs, action, next_obs).")
+
+
+def check_remembered(agent: MAGEAgent) -> None:
+    """Raise `ValueError` where a loaded agent is to learn without the functions it learned with."""
+    if agent.forgotten and agent.config.uses_model:
+        raise ValueError(f"this agent's {' and '.join(agent.forgotten)} was a function of its user's, which no file holds; pass it again: "
+                         f"MAGEAgent.load(path, {agent.forgotten[0]}=function).")
+
+
+def announce(agent: MAGEAgent) -> None:
+    """Say which functions are learned without having been asked for, and why."""
+    unasked = [name for name in FUNCTIONS if getattr(agent.config, name) == "auto" and agent.learner.sources[name] == "learned"]
+    if unasked:
+        print(f"environment {agent.env_id} {why_unknown(agent.env)}: {' and '.join(unasked)} {'are' if len(unasked) > 1 else 'is'} learned from its transitions")
 
 # %% ../nbs/16_agent.ipynb #042-py
 def start_count(agent: MAGEAgent, reset_num_timesteps: bool) -> None:
@@ -316,12 +378,13 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
         wanted = compile_learner(agent.learner)
     agent.compile = wanted
     if agent.run is not None:
-        agent.run.describe(describe_run(agent.env_name, agent.config, agent.device, agent.compile, goal))
+        agent.run.describe(describe_run(agent.env_name, agent.config, agent.device, agent.compile, goal, agent.learner.sources, agent.data))
 
 
 def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
-    """Train, with a checkpoint before the first step and after the last; Ctrl-C makes the step under way the last."""
-    evaluator = Evaluator(agent.new_env, agent.config.eval_episodes, agent.config.seed)
+    """Train, with a checkpoint before the first step and after the last, and where the environment fails; Ctrl-C makes the step under
+    way the last."""
+    evaluator = Evaluator(agent.limited_env, agent.config.eval_episodes, agent.config.seed)
     diagnoser = Diagnoser(agent.config, agent.new_env) if agent.config.diagnose_interval else None
     with first_interrupt() as interrupt:
         try:
@@ -335,6 +398,8 @@ def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
             agent.learner.obs = None
             if isinstance(error, Divergence) and agent.run is not None:
                 error.args = (f"{error} The newest checkpoint is of step {agent.checkpoints.newest['step']}, in {agent.run.checkpoint}.",)
+            if isinstance(error, EnvironmentFault):
+                keep_what_there_is(agent, error)
             raise
         finally:
             reporter.close()
@@ -343,6 +408,13 @@ def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
                 diagnoser.close()
     if interrupt.asked:
         raise KeyboardInterrupt(f"stopped at step {agent.num_timesteps}. {how_to_go_on(agent)}")
+
+
+def keep_what_there_is(agent: MAGEAgent, error: EnvironmentFault) -> None:
+    """After an environment's fault: save all steps before it, and say so."""
+    if agent.run is not None:
+        save_checkpoint(agent)
+        error.args = (f"{error} The {agent.num_timesteps} steps before it are kept in {agent.run.path}; `mage-edu resume` begins a new episode there.",)
 
 
 def how_to_go_on(agent: MAGEAgent) -> str:
@@ -363,7 +435,7 @@ def continue_run(agent: MAGEAgent) -> None:
         agent.run = run  # killed before the first checkpoint was complete: begin at the beginning
         return
     manifest, checkpoint, reasons = newest_checkpoint(run.checkpoint, tables_of(run))
-    learner = build_learner(agent.config, agent.env, agent.device)
+    learner = build_learner(agent.config, agent.env, agent.device, agent.given)
     try:
         restore_learner(learner, agent.env_name, checkpoint.state)
         fill_replay(run.checkpoint, manifest, learner.replay)
@@ -375,7 +447,7 @@ def continue_run(agent: MAGEAgent) -> None:
     agent.compile = described["compile"]
     warn_of_changes(described, describe_run(agent.env_name, agent.config, agent.device, agent.compile, 0))
     cut_tables(tables_of(run), manifest)
-    agent.learner, agent.run = learner, run
+    agent.learner, agent.run, agent.data = learner, run, described.get("data")
     agent.checkpoints = continued(run.checkpoint, tables_of(run), manifest)
 
 
@@ -386,9 +458,11 @@ def warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
         warnings.warn(f"the run began with other conditions ({'; '.join(changed)}): it goes on correctly, but not bit for bit as it would have.")
 
 # %% ../nbs/16_agent.ipynb #046-py
-def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | None, device: str) -> MAGEAgent:
+def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Callable[..., gym.Env] | None, device: str,
+              functions: Mapping[str, TransitionFn]) -> MAGEAgent:
     """An agent of class `cls` from an agent folder or a run folder.
 
+    `env` is needed where the environment was made by hand, `functions` (reward=, termination=) to learn on where they were the user's.
     From a run folder with checkpoints, `learn(..., reset_num_timesteps=False)` continues that run. The replay buffer and the
     optimizers' moments are not part of an agent folder: from one, `learn` first takes `warmup_steps` steps with the saved policy
     to fill the buffer. Raises `FileNotFoundError` or `ValueError` when the files or the environment do not fit.
@@ -396,15 +470,11 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | None,
     run = RunFolder(path)
     if unbegun(run):
         content = run.description()
-        made = make_env(content["env"], **content["env_arguments"]) if env is None else make_env(env)
-        agent = cls(made, device=device, **content["config"])
+        agent = rebuilt(cls, path, content, content["config"], env, device, functions, content.get("data"))
         agent.source = run
         return agent
     content, weights = load_agent(path)
-    made = make_env(content["env"], **content["env_arguments"]) if env is None else make_env(env)
-    if made.spec.id != content["env"]:
-        raise ValueError(f"{path}: this agent was trained on {content['env']} and cannot act in {made.spec.id}; leave env out.")
-    agent = cls(made, device=device, **content["config"].to_dict())
+    agent = rebuilt(cls, path, content, content["config"].to_dict(), env, device, functions)
     try:
         restore_weights(agent.learner, weights)
     except ValueError as error:
@@ -412,6 +482,24 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | None,
     agent.learner.normalizer = content["normalizer"]
     agent.learner.num_timesteps = content["num_timesteps"]
     agent.source = run if run.config.is_file() else None
+    return agent
+
+
+def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], settings: Mapping[str, Any],
+            env: str | gym.Env | Callable[..., gym.Env] | None, device: str, functions: Mapping[str, TransitionFn],
+            data: str | None = None) -> MAGEAgent:
+    """A fresh agent with the settings and the environment of a saved one. Raises `ValueError` where the environment is missing or another."""
+    if env is None and content.get("env_by_hand"):
+        raise ValueError(f"{path}: the environment of this agent, {content['env']}, was made by hand, and no file holds its code; "
+                         "pass it, as in MAGEAgent.load(path, env=MyEnv()).")
+    if unknown := set(functions) - {name for name in FUNCTIONS if settings.get(name) == "given"}:
+        raise ValueError(f"{path}: {', '.join(sorted(unknown))} was not a function of its user's when this agent was saved; leave it out.")
+    missing = {name: refuse_to_answer(name) for name in FUNCTIONS if settings.get(name) == "given" and name not in functions}
+    asked = make_env(content["env"], learned=True, **content["env_arguments"]) if env is None else env
+    agent = cls(asked, device=device, data=data, **dict(settings) | dict(functions) | missing)
+    if env is not None and id_of(agent.env) != content["env"].rpartition(":")[2]:
+        raise ValueError(f"{path}: this agent was trained on {content['env']} and cannot act in {id_of(agent.env)}; leave env out.")
+    agent.env_id, agent.forgotten = content["env"], tuple(missing)
     return agent
 
 

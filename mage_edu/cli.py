@@ -88,7 +88,7 @@ def use_threads(threads: int | None) -> None:
 @dataclass(frozen=True)
 class Train:
     """Train one agent in a new run folder."""
-    env: str = "HalfCheetah-v5"  # environment id, see `mage-edu envs`
+    env: str = "HalfCheetah-v5"  # environment id, see `mage-edu envs`; any other that Gymnasium knows, or package:id, with learned reward
     algorithm: str = "mage"  # mage, dyna-td3, td3 or one of their relatives in the table of 00_config
     size: str = "laptop"  # paper, laptop or tiny
     steps: int = 10_000  # environment steps
@@ -99,6 +99,7 @@ class Train:
     compile: Literal["auto", "yes", "no"] = "auto"  # fuse the updates by torch.compile; auto when the run is long enough to pay
     tensorboard: FlagCreatePairsOff[bool] = False  # also log for TensorBoard, in the run folder
     video: FlagCreatePairsOff[bool] = False  # film one episode at the end
+    data: str | None = None  # recorded transitions in the place of the warm-up: a .npz or .safetensors file, or minari:NAME
     settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
 
     def run(self) -> int:
@@ -108,9 +109,9 @@ class Train:
 
         check_count("--steps", self.steps, 0)
         use_threads(self.threads)
-        out = self.out or next_run_folder(Path("runs"), f"{self.env}-{self.algorithm}")
+        out = self.out or next_run_folder(Path("runs"), f"{self.env.replace(':', '-').replace('/', '-')}-{self.algorithm}")
         compile = {"auto": "auto", "yes": True, "no": False}[self.compile]
-        agent = MAGEAgent(self.env, self.algorithm, self.size, self.seed, out, self.device, self.tensorboard, compile, **given(self.settings))
+        agent = MAGEAgent(self.env, self.algorithm, self.size, self.seed, out, self.device, self.tensorboard, compile, self.data, **given(self.settings))
         print(f"{self.algorithm} on {self.env}, {self.steps} steps, size {self.size}, seed {self.seed}, in {out}", flush=True)
         agent.learn(self.steps, progress_bar=sys.stderr.isatty())
         report_training(agent, out)
@@ -164,7 +165,7 @@ class Resume:
         if agent.num_timesteps >= goal:
             print(f"{self.run_folder}: has its {agent.num_timesteps} steps already; --steps N goes on to step N")
             return 0
-        print(f"{agent.config.algorithm} on {agent.env.spec.id}, on to step {goal}, in {self.run_folder}", flush=True)
+        print(f"{agent.config.algorithm} on {agent.env_id}, on to step {goal}, in {self.run_folder}", flush=True)
         agent.learn(goal - agent.num_timesteps, reset_num_timesteps=False, progress_bar=sys.stderr.isatty())
         report_training(agent, self.run_folder)
         return 0
@@ -333,7 +334,7 @@ class Sweep:
         """Run what is missing; status 1 when a run failed."""
         from mage_edu.evaluate import plot_curves
         from mage_edu.storage import write_figure
-        from mage_edu.sweep import make_jobs, read_sweep, run_sweep, sweep_curves, sweep_summary
+        from mage_edu.sweep import folder_name, make_jobs, read_sweep, run_sweep, sweep_curves, sweep_summary
 
         jobs = make_jobs(self.out, self.envs, self.algorithms, self.seeds, self.steps, self.size, self.overrides)
         rows = run_sweep(jobs, self.workers, self.device, report=lambda line: print(line, flush=True))
@@ -341,8 +342,9 @@ class Sweep:
             print(line)
         for env in self.envs:
             if curves := sweep_curves(read_sweep(self.out), env):  # earlier sweeps into the same folder too
-                write_figure(self.out / f"{env}.png", plot_curves(curves, env))
-                print(f"curves: {self.out / f'{env}.png'}")
+                picture = self.out / f"{folder_name(env)}.png"
+                write_figure(picture, plot_curves(curves, env))
+                print(f"curves: {picture}")
         print(f"table: {self.out / 'sweep.csv'}")
         failed = {(row["env"], row["algorithm"], row["label"], row["seed"]): row["error"] for row in rows if row["status"] == "failed"}
         for run, error in failed.items():

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['POSITIVE_INTEGERS', 'POSITIVE', 'RANGES', 'TD3', 'DDPG', 'ALGORITHMS', 'SIZES', 'NameSettings', 'TargetSettings',
-           'AgentSettings', 'DynamicsSettings', 'RunSettings', 'check_type', 'check_range', 'unknown_name',
-           'check_choice', 'check_combinations', 'Config', 'make_config']
+           'AgentSettings', 'DynamicsSettings', 'WorldSettings', 'RunSettings', 'check_type', 'check_range',
+           'unknown_name', 'check_choice', 'check_combinations', 'Config', 'make_config']
 
 # %% ../nbs/00_config.ipynb #002-py
 import dataclasses
@@ -84,6 +84,16 @@ class DynamicsSettings:
     dynamics_validation: float = 0.0  # share of the transitions that the model's training leaves out; their loss is logged
     dynamics_early_choice: bool = False  # whether a round ends with each member's weights of the lowest loss on them
 
+# %% ../nbs/00_config.ipynb #048e-py
+@dataclass(frozen=True)
+class WorldSettings:
+    """Reward and termination inside the model."""
+    reward: Literal["auto", "known", "learned", "given"] = "auto"  # known formula, learned network, or known where there is a formula
+    termination: Literal["auto", "known", "learned", "never", "given"] = "auto"  # the same; never declares that no episode terminates
+    learned_members: int = 2  # networks in each learned function; their outputs are averaged
+    learned_layers: int = 2  # hidden layers
+    learned_width: int = 200  # units per hidden layer
+
 # %% ../nbs/00_config.ipynb #023-py
 @dataclass(frozen=True)
 class RunSettings:
@@ -92,6 +102,7 @@ class RunSettings:
     replay_capacity: int = 100_000  # transitions
     eval_interval: int = 1_000  # environment steps between two evaluations
     eval_episodes: int = 10  # episodes per evaluation
+    eval_max_steps: int = 1_000  # an evaluation episode ends here where the environment has no time limit of its own
     log_interval: int = 250  # environment steps between two rows of metrics.csv
     checkpoint_interval: int = 1_000  # environment steps between two checkpoints; at most these are lost when a run is killed
     diagnose_interval: int = 0  # environment steps between two rows of diagnostics.csv; 0 is never
@@ -116,8 +127,8 @@ def check_type(name: str, value: Any, kind: Any) -> None:
 POSITIVE_INTEGERS = (
     "horizon", "actor_layers", "actor_width", "critic_layers", "critic_width", "policy_delay", "batch_size",
     "members", "dynamics_layers", "dynamics_width", "dynamics_batch_size", "dynamics_interval", "dynamics_batches",
-    "replay_capacity", "eval_interval", "eval_episodes", "log_interval", "checkpoint_interval", "updates_per_step", "warmup_steps",
-    "diagnose_states", "diagnose_horizon",
+    "replay_capacity", "eval_interval", "eval_episodes", "eval_max_steps", "log_interval", "checkpoint_interval", "updates_per_step", "warmup_steps",
+    "diagnose_states", "diagnose_horizon", "learned_members", "learned_layers", "learned_width",
 )
 POSITIVE = ("actor_lr", "critic_lr", "grad_clip", "dynamics_lr", "dynamics_grad_clip", "divergence_limit")
 RANGES: Mapping[str, tuple[float, float]] = {  # field: (lowest, highest), both allowed
@@ -178,7 +189,7 @@ def check_combinations(config: "Config") -> None:
 
 # %% ../nbs/00_config.ipynb #037-py
 @dataclass(frozen=True)
-class Config(RunSettings, DynamicsSettings, AgentSettings, TargetSettings, NameSettings):
+class Config(RunSettings, WorldSettings, DynamicsSettings, AgentSettings, TargetSettings, NameSettings):
     """All settings of one run, flat and frozen; `make_config` fills it from a named algorithm and a named size.
 
     Raises `ValueError` for a setting of the wrong type, out of range, or at odds with another.
@@ -241,7 +252,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     "tiny": dict(
         actor_width=64, critic_width=64, actor_lr=1e-3, critic_lr=1e-3, batch_size=64, updates_per_step=1,
         members=2, dynamics_layers=2, dynamics_width=64, dynamics_lr=1e-3, dynamics_batch_size=64,
-        dynamics_interval=50, dynamics_batches=50, warmup_steps=200,
+        learned_width=64, dynamics_interval=50, dynamics_batches=50, warmup_steps=200,
         replay_capacity=20_000, eval_interval=500, eval_episodes=5, log_interval=100, checkpoint_interval=500,
     ),
 }

@@ -7,15 +7,22 @@ __all__ = ['TransitionFn', 'Range', 'TASKS', 'PICTURES', 'HARMLESS', 'STANDARD_W
            'walker_termination', 'walker_reward', 'ant_healthy', 'ant_termination', 'ant_reward',
            'humanoid_termination', 'humanoid_reward', 'distance', 'reacher_reward', 'pusher_reward', 'AppendTip',
            'double_pendulum_termination', 'double_pendulum_reward', 'cart_pole_termination', 'cart_pole_reward',
-           'ContinuousCartPole', 'Task', 'find_task', 'id_of', 'check_spaces', 'read_by', 'check_arguments',
-           'with_arguments', 'wrappers', 'check_wrappers', 'make_env', 'draw_faster', 'arguments_of', 'reward_fn',
-           'termination_fn', 'ActionScale']
+           'ContinuousCartPole', 'Task', 'find_task', 'id_of', 'parts_of', 'check_spaces', 'into_space', 'as_vectors',
+           'flat_columns', 'is_close_to_bounds', 'read_by', 'unknown_arguments', 'check_arguments', 'with_arguments',
+           'wrappers', 'odd_wrappers', 'why_unknown', 'check_id', 'make_by_id', 'make_env', 'draw_faster',
+           'plain_value', 'arguments_of', 'time_limit', 'known_task', 'reward_fn', 'termination_fn', 'flattens',
+           'is_remakeable', 'json_can_hold', 'maker_of', 'limited', 'EnvironmentFault', 'checked_obs', 'checked_reset',
+           'checked_step', 'ActionScale']
 
 # %% ../nbs/03_envs.ipynb #002-py
+import copy
 import functools
+import importlib
 import inspect
+import json
+import math
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import gymnasium as gym
 import numpy as np
@@ -295,25 +302,76 @@ def find_task(env_id: str) -> Task:
 
 
 def id_of(env: str | gym.Env) -> str:
-    """The id of an environment, or the id itself; `ValueError` for anything that has none."""
+    """The id of an environment, or the id itself; its class's name where it was not registered. `ValueError` for anything else."""
     if isinstance(env, str):
         return env
     if not isinstance(env, gym.Env):
-        raise ValueError(f"environment {env!r}: expected an id such as 'HalfCheetah-v5' or a gymnasium.Env.")
-    if env.unwrapped.spec is None:
-        raise ValueError(f"environment {env}: expected one made by gymnasium.make, so that its formulas can be found.")
-    return env.unwrapped.spec.id
+        raise ValueError(f"environment {env!r}: expected an id such as 'HalfCheetah-v5', a gymnasium.Env, or a function that makes one.")
+    spec = env.unwrapped.spec
+    return type(env.unwrapped).__name__ if spec is None else spec.id
 
 # %% ../nbs/03_envs.ipynb #061-py
+def parts_of(space: gym.Space) -> Iterator[gym.Space]:
+    """The spaces that a space is made of; one that has no parts is its own."""
+    if isinstance(space, gym.spaces.Dict):
+        parts = list(space.values())
+    elif isinstance(space, gym.spaces.Tuple):
+        parts = list(space)
+    else:
+        yield space
+        return
+    for part in parts:
+        yield from parts_of(part)
+
+
 def check_spaces(env: gym.Env) -> None:
-    """Raise `ValueError` unless actions are a bounded box of rank 1 and observations a box of rank 1."""
+    """Raise `ValueError` unless actions are a bounded box and observations can be flattened into a vector of numbers."""
     action, obs = env.action_space, env.observation_space
-    if not isinstance(action, gym.spaces.Box) or len(action.shape) != 1:
-        raise ValueError(f"action space {action}: expected a one-dimensional Box (continuous actions).")
+    if not isinstance(action, gym.spaces.Box):
+        raise ValueError(f"action space {action}: expected a bounded Box (continuous actions).")
     if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
         raise ValueError(f"action space {action}: expected finite bounds; the actor's [-1, 1] is mapped to them.")
+    if any(part.dtype == np.uint8 and len(part.shape or ()) == 3 for part in parts_of(obs)):
+        raise ValueError(f"observation space {obs}: expected numbers, not images (uint8 of rank 3); the networks here read vectors.")
+    if not obs.is_np_flattenable:
+        raise ValueError(f"observation space {obs}: expected a Box, or a Dict or Tuple that gymnasium can flatten into a vector.")
+    if math.prod(action.shape) == 0 or gym.spaces.flatdim(obs) == 0:
+        raise ValueError(f"action space {action}, observation space {obs}: expected at least one number in each.")
+
+# %% ../nbs/03_envs.ipynb #62b-py
+def into_space(action: np.ndarray, space: gym.spaces.Box) -> np.ndarray:
+    """A flat action in the shape and type of a space, rounded where that holds integers, and inside its bounds."""
+    values = np.asarray(action, np.float64).reshape(space.shape)
+    values = values if np.issubdtype(space.dtype, np.floating) else np.rint(values)
+    return np.clip(values, space.low, space.high).astype(space.dtype)
+
+
+def as_vectors(env: gym.Env) -> gym.Env:
+    """The environment with observations that are vectors of floats and actions that are vectors of float32."""
+    obs, action = env.observation_space, env.action_space
     if not isinstance(obs, gym.spaces.Box) or len(obs.shape) != 1:
-        raise ValueError(f"observation space {obs}: expected a one-dimensional Box (a flat vector).")
+        env = gym.wrappers.FlattenObservation(env)
+    if env.observation_space.dtype not in (np.float32, np.float64):
+        env = gym.wrappers.DtypeObservation(env, np.float64)
+    if len(action.shape) != 1 or action.dtype != np.float32:
+        flat = gym.spaces.Box(action.low.ravel().astype(np.float32), action.high.ravel().astype(np.float32), dtype=np.float32)
+        env = gym.wrappers.TransformAction(env, functools.partial(into_space, space=action), flat)
+    return env
+
+# %% ../nbs/03_envs.ipynb #62d-py
+def flat_columns(space: gym.Space, values: Any) -> np.ndarray:
+    """Recorded observations, (n, ...) in every part of a space, flattened as `FlattenObservation` does: (n, flat)."""
+    if isinstance(space, gym.spaces.Dict):
+        return np.concatenate([flat_columns(part, values[name]) for name, part in space.items()], 1)
+    if isinstance(space, gym.spaces.Tuple):
+        return np.concatenate([flat_columns(part, column) for part, column in zip(space, values)], 1)
+    return np.stack([gym.spaces.flatten(space, value) for value in values])
+
+
+def is_close_to_bounds(action: np.ndarray, space: gym.spaces.Box) -> np.ndarray:
+    """Whether actions (n, act_dim) lie inside a space's bounds, up to the rounding of float32."""
+    slack = 1e-5 * (space.high.astype(np.float64) - space.low)
+    return (action >= space.low - slack) & (action <= space.high + slack)
 
 # %% ../nbs/03_envs.ipynb #064-py
 PICTURES = ("render_mode", "width", "height", "camera_id", "camera_name")
@@ -325,16 +383,21 @@ def read_by(formula: TransitionFn) -> list[str]:
     return list(inspect.signature(formula).parameters)[3:]
 
 
-def check_arguments(env_id: str, arguments: dict[str, Any]) -> None:
-    """Raise `ValueError` for constructor arguments that could change the formulas or the observation in a way we do not know."""
+def unknown_arguments(env_id: str, arguments: dict[str, Any]) -> str | None:
+    """What is said of constructor arguments that could change the formulas or the observation in a way we do not know; None without any."""
     task = find_task(env_id)
     known = {*HARMLESS, *read_by(task.reward_fn), *read_by(task.termination_fn)}
     if changed := sorted(set(arguments) - known):
-        raise ValueError(
-            f"environment {env_id} with {', '.join(changed)}: the formulas are not known for other values of "
-            f"{'this argument' if len(changed) == 1 else 'these arguments'}; leave {'it' if len(changed) == 1 else 'them'} out. "
-            f"Known: {', '.join(sorted(known))}."
-        )
+        return (f"with {', '.join(changed)}: the formulas are not known for other values of "
+                f"{'this argument' if len(changed) == 1 else 'these arguments'} (known: {', '.join(sorted(known))})")
+    return None
+
+
+def check_arguments(env_id: str, arguments: dict[str, Any]) -> None:
+    """Raise `ValueError` where `unknown_arguments` has something to say."""
+    if reason := unknown_arguments(env_id, arguments):
+        raise ValueError(f"environment {env_id} {reason}. Leave it out, or have both learned: MAGEAgent(..., reward='learned', "
+                         "termination='learned'), make_env(..., learned=True).")
 
 
 def with_arguments(formula: TransitionFn, arguments: dict[str, Any]) -> TransitionFn:
@@ -344,8 +407,8 @@ def with_arguments(formula: TransitionFn, arguments: dict[str, Any]) -> Transiti
 
 # %% ../nbs/03_envs.ipynb #067-py
 STANDARD_WRAPPERS = (
-    gym.wrappers.PassiveEnvChecker, gym.wrappers.OrderEnforcing, gym.wrappers.TimeLimit,
-    gym.wrappers.HumanRendering, gym.wrappers.RenderCollection, PrependVelocity, AppendTip,
+    gym.wrappers.PassiveEnvChecker, gym.wrappers.OrderEnforcing, gym.wrappers.TimeLimit, gym.wrappers.HumanRendering,
+    gym.wrappers.RenderCollection, gym.wrappers.RecordEpisodeStatistics, gym.wrappers.RecordVideo, PrependVelocity, AppendTip,
 )
 
 
@@ -358,36 +421,70 @@ def wrappers(env: gym.Env) -> list[gym.Env]:
     return chain
 
 
-def check_wrappers(env: gym.Env) -> None:
-    """Raise `ValueError` for a wrapper that `gymnasium.make` does not add by itself."""
-    for wrapper in wrappers(env):
-        if type(wrapper) not in STANDARD_WRAPPERS:
-            raise ValueError(
-                f"environment {id_of(env)} wrapped in {type(wrapper).__name__}: the formulas are known for the environment "
-                "as gymnasium.make gives it; pass it without this wrapper."
-            )
+def odd_wrappers(env: gym.Env) -> list[str]:
+    """The names of the wrappers that could change a reward or an observation."""
+    return [type(wrapper).__name__ for wrapper in wrappers(env) if type(wrapper) not in STANDARD_WRAPPERS]
+
+
+def why_unknown(env: str | gym.Env) -> str | None:
+    """Why the formulas of an environment are not known, as the end of a sentence; None where they are."""
+    env_id = id_of(env)
+    if env_id not in TASKS:
+        same = [name for name in TASKS if name.rpartition("-v")[0] == env_id.rpartition("-v")[0] != ""]
+        return "has no formulas here" + (f" (they are known for {same[0]})" if same else "")
+    if isinstance(env, str):
+        return None
+    if odd := odd_wrappers(env):
+        return f"wrapped in {', '.join(odd)}: the formulas are known for the environment as gymnasium.make gives it"
+    return unknown_arguments(env_id, env.unwrapped.spec.kwargs)
+
+# %% ../nbs/03_envs.ipynb #69a-py
+def check_id(env_id: str) -> None:
+    """Raise `ValueError`, with a suggestion, for an id that is not registered; a package named in front is imported."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ValueError(f"environment {env_id!r}: the package {module!r} cannot be imported ({error}); install it.") from error
+    if name not in TASKS and name not in gym.registry:
+        more = "Any other id works too once the package that registers it is imported, or as 'package:id'; reward and termination are then learned."
+        raise ValueError(f"{unknown_name('environment', env_id, list(TASKS))} {more}")
+
+
+def make_by_id(env_id: str, arguments: dict[str, Any]) -> gym.Env:
+    """`gymnasium.make`, with a `ValueError` that names the id where it fails."""
+    check_id(env_id)
+    try:
+        return gym.make(env_id.rpartition(":")[2], **arguments)
+    except (gym.error.Error, TypeError, ImportError) as error:
+        raise ValueError(f"environment {env_id!r} with {arguments}: it cannot be made ({type(error).__name__}: {error}).") from error
 
 # %% ../nbs/03_envs.ipynb #070-py
-def make_env(env: str | gym.Env, **kwargs: Any) -> gym.Env:
-    """The environment with the observation that the agent sees: what the reward reads is added where it is missing.
+def make_env(env: str | gym.Env | Callable[..., gym.Env], learned: bool = False, **kwargs: Any) -> gym.Env:
+    """The environment with the observation that the agent sees: a flat vector, with what the reward reads added where it is missing.
 
-    `env` is an id, `kwargs` then go to `gymnasium.make`; or an environment made by `gymnasium.make` without wrappers of
-    its own. Raises `ValueError` for an unknown id, for arguments that could change the formulas, for other wrappers, and
-    for spaces that are not one-dimensional boxes.
+    `env` is an id (`kwargs` then go to `gymnasium.make`), an environment, or a function that makes one. `learned` says that reward
+    and termination will be learned, so that no formula needs to hold. Raises `ValueError` for an unknown id, for spaces that
+    `check_spaces` refuses and, unless `learned`, for constructor arguments that could change a formula.
     """
     if isinstance(env, str):
-        find_task(env)
-        check_arguments(env, kwargs)
-        env = gym.make(env, **kwargs)
+        if env in TASKS and not learned:
+            check_arguments(env, kwargs)
+        env = make_by_id(env, kwargs)
+    elif callable(env) and not isinstance(env, gym.Env):
+        env = env(**kwargs)
     elif kwargs:
         raise ValueError(f"environment {env} with {', '.join(kwargs)}: arguments go with an id; this environment is already made.")
     env_id = id_of(env)
     check_spaces(env)
-    task = find_task(env_id)
-    check_arguments(env_id, env.unwrapped.spec.kwargs)
-    check_wrappers(env)
+    if env_id not in TASKS or odd_wrappers(env):
+        return as_vectors(env)
+    if not learned:
+        check_arguments(env_id, env.unwrapped.spec.kwargs)
+    task = TASKS[env_id]
     if task.wrapper is None or any(isinstance(wrapper, task.wrapper) for wrapper in wrappers(env)):
-        return env
+        return as_vectors(env)
     return task.wrapper(env)
 
 # %% ../nbs/03_envs.ipynb #074-py
@@ -399,24 +496,130 @@ def draw_faster(env: gym.Env) -> None:
         model.vis.quality.shadowsize = 1024
 
 # %% ../nbs/03_envs.ipynb #077-py
+def plain_value(value: Any) -> Any:
+    """A constructor argument as JSON would give it back: tuples become lists."""
+    return [plain_value(part) for part in value] if isinstance(value, (tuple, list)) else value
+
+
 def arguments_of(env: str | gym.Env) -> dict[str, Any]:
-    """What `make_env(id, **arguments)` needs to make the same environment again, pictures apart; JSON can hold it."""
-    if isinstance(env, str):
+    """What `make_env(id, **arguments)` needs to make the same environment again, pictures apart; JSON can hold it where `is_remakeable`."""
+    if isinstance(env, str) or env.unwrapped.spec is None:
         return {}
-    arguments = {name: list(value) if isinstance(value, tuple) else value
-                 for name, value in env.unwrapped.spec.kwargs.items() if name not in PICTURES}
-    limit = env.spec.max_episode_steps
-    return arguments if limit == gym.spec(id_of(env)).max_episode_steps else arguments | {"max_episode_steps": limit}
+    arguments = {name: plain_value(value) for name, value in env.unwrapped.spec.kwargs.items() if name not in PICTURES}
+    registered, limit = gym.registry.get(env.unwrapped.spec.id), time_limit(env)
+    return arguments if registered is None or limit == registered.max_episode_steps else arguments | {"max_episode_steps": limit}
+
+
+def time_limit(env: gym.Env) -> int | None:
+    """The steps after which Gymnasium's wrapper ends an episode; None without one."""
+    return next((wrapper._max_episode_steps for wrapper in wrappers(env) if isinstance(wrapper, gym.wrappers.TimeLimit)), None)
+
+
+def known_task(env: str | gym.Env) -> Task:
+    """The formulas of an environment; `ValueError` that says why they are not known."""
+    if reason := why_unknown(env):
+        if isinstance(env, str):
+            find_task(env)
+        raise ValueError(f"environment {id_of(env)} {reason}. Reward and termination can be learned instead: reward='learned', termination='learned'.")
+    return TASKS[id_of(env)]
 
 
 def reward_fn(env: str | gym.Env) -> TransitionFn:
     """The differentiable reward of an environment, over batched (obs, action, next_obs) as `make_env` gives them."""
-    return with_arguments(find_task(id_of(env)).reward_fn, arguments_of(env))
+    return with_arguments(known_task(env).reward_fn, arguments_of(env))
 
 
 def termination_fn(env: str | gym.Env) -> TransitionFn:
     """The termination of an environment, a boolean over batched (obs, action, next_obs)."""
-    return with_arguments(find_task(id_of(env)).termination_fn, arguments_of(env))
+    return with_arguments(known_task(env).termination_fn, arguments_of(env))
+
+# %% ../nbs/03_envs.ipynb #78b-py
+def flattens(wrapper: gym.Wrapper) -> bool:
+    """Whether a wrapper is one that `as_vectors` adds, and would add again."""
+    if isinstance(wrapper, gym.wrappers.TransformAction):
+        return getattr(wrapper.func, "func", None) is into_space
+    return isinstance(wrapper, gym.wrappers.FlattenObservation) or isinstance(wrapper, gym.wrappers.DtypeObservation) and wrapper.dtype is np.float64
+
+
+def is_remakeable(env: gym.Env) -> bool:
+    """Whether `make_env(id, **arguments)` makes this environment again."""
+    spec = env.unwrapped.spec
+    standard = all(type(wrapper) in STANDARD_WRAPPERS or flattens(wrapper) for wrapper in wrappers(env))
+    return standard and spec is not None and spec.id in gym.registry and json_can_hold(arguments_of(env))
+
+
+def json_can_hold(arguments: dict[str, Any]) -> bool:
+    """Whether constructor arguments can be written to a file and read back the same."""
+    try:
+        return json.loads(json.dumps(arguments, allow_nan=True)) == arguments
+    except (TypeError, ValueError):
+        return False
+
+
+def maker_of(env: str | gym.Env | Callable[..., gym.Env], made: gym.Env) -> Callable[..., gym.Env]:
+    """A function that makes one more environment like `made`, which `make_env` made from `env`; it may take `render_mode`.
+
+    Raises `ValueError` for an environment that can neither be made again nor copied.
+    """
+    if isinstance(env, str) or is_remakeable(made):
+        return lambda **pictures: make_env(env if isinstance(env, str) else made.unwrapped.spec.id, learned=True, **arguments_of(made), **pictures)
+    if callable(env) and not isinstance(env, gym.Env):
+        return lambda **pictures: make_env(env, learned=True)
+    try:
+        pristine = copy.deepcopy(made)
+    except Exception as error:  # an environment may hold anything, and anything may refuse to be copied
+        raise ValueError(f"environment {id_of(made)}: it cannot be copied for evaluation ({type(error).__name__}: {error}). Pass a function "
+                         "that makes it instead, as in MAGEAgent(lambda: MyEnv(), ...).") from error
+    return lambda **pictures: copy.deepcopy(pristine)
+
+
+def limited(env: gym.Env, steps: int) -> gym.Env:
+    """The environment, ended after `steps` steps where it has no time limit of its own."""
+    return env if time_limit(env) is not None else gym.wrappers.TimeLimit(env, steps)
+
+# %% ../nbs/03_envs.ipynb #78e-py
+class EnvironmentFault(ValueError):
+    """An environment broke Gymnasium's contract, or gave numbers that are not finite."""
+
+
+def checked_obs(obs: Any, env: gym.Env, where: str) -> np.ndarray:
+    """An observation, or `EnvironmentFault` unless it is a finite array of the announced shape."""
+    shape, obs = env.observation_space.shape, np.array(obs)  # a copy: some environments write each observation into the same array
+    if obs.shape != shape or obs.dtype.kind not in "biuf":
+        raise EnvironmentFault(f"{where}: the environment gave an observation of shape {obs.shape} and type {obs.dtype}; its observation space says {shape}.")
+    if not np.isfinite(obs).all():
+        raise EnvironmentFault(f"{where}: observation {obs} is not finite; the simulation broke down.")
+    return obs
+
+
+def checked_reset(env: gym.Env, seed: int | None, where: str) -> np.ndarray:
+    """The first observation of an episode. Raises `EnvironmentFault` where the contract is broken."""
+    try:
+        result = env.reset(seed=seed)
+    except Exception as error:  # as in `checked_step`
+        raise EnvironmentFault(f"{where}: reset(seed=...) failed ({type(error).__name__}: {error}); expected (observation, info).") from error
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+        raise EnvironmentFault(f"{where}: reset returned {result!r:.200}; expected (observation, info) with a dictionary.")
+    return checked_obs(result[0], env, where)
+
+
+def checked_step(env: gym.Env, action: np.ndarray, where: str) -> tuple[np.ndarray, float, bool, bool]:
+    """(next_obs, reward, terminated, truncated) of one step. Raises `EnvironmentFault` where the contract is broken."""
+    try:
+        result = env.step(action)
+    except Exception as error:  # somebody else's code, which may raise anything; what it was is named and chained
+        raise EnvironmentFault(f"{where}: step({action}) failed ({type(error).__name__}: {error}).") from error
+    if not (isinstance(result, tuple) and len(result) == 5):
+        raise EnvironmentFault(f"{where}: step returned {result!r:.200}; expected (observation, reward, terminated, truncated, info).")
+    next_obs, reward, terminated, truncated, _ = result
+    if np.ndim(reward) != 0 or not np.issubdtype(np.asarray(reward).dtype, np.number) and not isinstance(reward, bool):
+        raise EnvironmentFault(f"{where}: reward {reward!r:.200}; expected one number.")
+    if not np.isfinite(reward):
+        raise EnvironmentFault(f"{where}: reward {reward} is not finite.")
+    for name, flag in (("terminated", terminated), ("truncated", truncated)):
+        if not isinstance(flag, (bool, np.bool_)):
+            raise EnvironmentFault(f"{where}: {name} {flag!r:.200}; expected True or False.")
+    return checked_obs(next_obs, env, where), float(reward), bool(terminated), bool(truncated)
 
 # %% ../nbs/03_envs.ipynb #085-py
 @dataclass(frozen=True)

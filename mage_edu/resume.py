@@ -15,19 +15,25 @@ from .storage import normalizer_from_dict, normalizer_to_dict
 from .train import Learner, episode_seed, in_env_units
 
 # %% auto #0
-__all__ = ['NETWORKS', 'OPTIMIZERS', 'COUNTERS', 'MOMENTS', 'named_weights', 'check_tensors', 'restore_weights',
+__all__ = ['NETWORKS', 'OPTIMIZERS', 'COUNTERS', 'MOMENTS', 'optimizers', 'named_weights', 'check_tensors', 'restore_weights',
            'optimizer_tensors', 'expected_moments', 'restore_optimizer', 'generators', 'learner_state', 'check_state',
            'restore_learner', 'replay_episode']
 
 # %% ../nbs/15b_resume.ipynb #005-py
 NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
 OPTIMIZERS = ("actor_optimizer", "critic_optimizer", "dynamics_optimizer")
-COUNTERS = ("num_timesteps", "updates", "dynamics_rounds", "episodes", "resets", "episode_return", "episode_length")
+COUNTERS = ("num_timesteps", "updates", "dynamics_rounds", "episodes", "resets", "recorded", "episode_return", "episode_length")
+
+
+def optimizers(learner: Learner) -> dict[str, torch.optim.Optimizer]:
+    """The optimizers by name, those of a learned reward and termination included."""
+    return {name: getattr(learner, name) for name in OPTIMIZERS} | {f"{name}_optimizer": part.optimizer for name, part in learner.learned.items()}
 
 
 def named_weights(learner: Learner) -> dict[str, Tensor]:
     """Every network's tensors under one flat set of names, such as `actor.weights.0`."""
-    states = {name: getattr(learner, name).state_dict() for name in NETWORKS}
+    networks = {name: getattr(learner, name) for name in NETWORKS} | {name: part.net for name, part in learner.learned.items()}
+    states = {name: network.state_dict() for name, network in networks.items()}
     return {f"{name}.{key}": tensor for name, state in states.items() for key, tensor in state.items()}
 
 
@@ -78,14 +84,15 @@ def restore_optimizer(name: str, optimizer: torch.optim.Optimizer, tensors: Mapp
 # %% ../nbs/15b_resume.ipynb #009-py
 def generators(learner: Learner) -> dict[str, torch.Generator]:
     """The random generators whose positions belong to the state."""
-    return {"updates": learner.update_generator, "exploration": learner.exploration_generator, "replay": learner.replay.generator}
+    own = {"updates": learner.update_generator, "exploration": learner.exploration_generator, "replay": learner.replay.generator}
+    return own | {name: part.generator for name, part in learner.learned.items()}
 
 
 def learner_state(learner: Learner, env: Any) -> State:
     """Everything in a learner but the rows of its buffer; `env` names the environment, in JSON, and is compared when it is restored."""
     tensors = {**named_weights(learner)}
-    for name in OPTIMIZERS:
-        tensors |= optimizer_tensors(name, getattr(learner, name))
+    for name, optimizer in optimizers(learner).items():
+        tensors |= optimizer_tensors(name, optimizer)
     tensors |= {f"generator.{name}": generator.get_state() for name, generator in generators(learner).items()}
     tensors |= {f"recorder.{name}": value for name, value in learner.recorder.sums.items()}
     tensors["episode_actions"] = torch.stack(learner.episode_actions) if learner.episode_actions else torch.zeros(0)
@@ -106,9 +113,9 @@ def check_state(learner: Learner, env: Any, state: State) -> None:
     if set(state.facts.get("counters", ())) != set(COUNTERS):
         raise ValueError("the checkpoint's counters are not those of this version.")
     expected = {**named_weights(learner)} | {f"generator.{name}": g.get_state() for name, g in generators(learner).items()}
-    for name in OPTIMIZERS:
+    for name, optimizer in optimizers(learner).items():
         if any(key.startswith(f"{name}.") for key in state.tensors):
-            expected |= expected_moments(name, getattr(learner, name))
+            expected |= expected_moments(name, optimizer)
     free = [key for key in state.tensors if key.startswith("recorder.") or key in ("episode_actions", "obs")]
     check_tensors({key: tensor for key, tensor in state.tensors.items() if key not in free}, expected)
 
@@ -119,8 +126,8 @@ def restore_learner(learner: Learner, env: Any, state: State) -> None:
     normalizer = normalizer_from_dict(state.facts["normalizer"])
     weights = named_weights(learner)
     restore_weights(learner, {name: state.tensors[name] for name in weights})
-    for name in OPTIMIZERS:
-        restore_optimizer(name, getattr(learner, name), state.tensors)
+    for name, optimizer in optimizers(learner).items():
+        restore_optimizer(name, optimizer, state.tensors)
     for name, generator in generators(learner).items():
         generator.set_state(state.tensors[f"generator.{name}"])
     learner.recorder.sums = {name.removeprefix("recorder."): value.clone() for name, value in state.tensors.items()

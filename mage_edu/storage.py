@@ -11,7 +11,6 @@ import math
 import os
 import shutil
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping
 
@@ -25,12 +24,13 @@ from .config import Config, make_config
 from .replay import Normalizer, RunningStats
 
 # %% auto #0
-__all__ = ['SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'sync_folder', 'write_atomic', 'write_json', 'read_json',
-           'digest', 'seal_of', 'write_sealed', 'read_sealed', 'rows_as_text', 'Table', 'read_rows', 'read_table',
-           'explain_write_errors', 'new_folders', 'RunFolder', 'next_run_folder', 'evaluation_curve', 'stats_to_dict',
-           'stats_from_dict', 'helper_folder', 'replace_folder', 'check_agent_path', 'agent_description',
-           'normalizer_to_dict', 'save_agent', 'find_agent', 'config_from_dict', 'normalizer_from_dict',
-           'read_description', 'load_agent', 'check_frame', 'write_video', 'write_figure']
+__all__ = ['SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'SCHEMA_SETTINGS', 'sync_folder', 'write_atomic',
+           'write_json', 'read_json', 'digest', 'seal_of', 'write_sealed', 'read_sealed', 'rows_as_text', 'Table',
+           'read_rows', 'read_table', 'explain_write_errors', 'new_folders', 'RunFolder', 'next_run_folder',
+           'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
+           'check_agent_path', 'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent',
+           'config_from_dict', 'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame', 'write_video',
+           'write_figure']
 
 # %% ../nbs/12_storage.ipynb #009-py
 def sync_folder(folder: Path) -> None:
@@ -172,7 +172,8 @@ def read_table(path: str | Path) -> list[dict[str, float | str]]:
 
 # %% ../nbs/12_storage.ipynb #030-py
 METRICS = ("step", "episodes", "resets", "episode_return", "episode_length", "critic_loss", "value_loss", "gradient_loss",
-           "target_size", "actor_loss", "dynamics_loss", "dynamics_held_out_loss")
+           "target_size", "actor_loss", "dynamics_loss", "dynamics_held_out_loss", "learned_reward_loss", "learned_termination_loss", "reward_r2", "reward_slope_cosine",
+           "termination_calibration", "termination_precision", "termination_recall")
 EVALUATIONS = ("step", "episode", "return")
 DIAGNOSTICS = ("step", "discounted_return", "value", "value_correlation", "q_slope", "true_slope", "q_gradient_cosine", "q_gradient_error", "q_gradient_self",
                "policy_gradient_cosine", "policy_gradient_error", "policy_gradient_self",
@@ -336,8 +337,10 @@ def check_agent_path(path: Path) -> None:
 
 
 def agent_description(env: Mapping[str, Any], config: Config, num_timesteps: int, normalizer: Normalizer) -> dict[str, Any]:
-    """What agent.json holds besides the digests; `env` has the environment's id and the arguments it was made with."""
-    return {
+    """What agent.json holds besides the digests; `env` has the environment's id and the arguments it was made
+    with, and whether it was made by hand."""
+    by_hand = {"env_by_hand": True} if env.get("by_hand") else {}
+    return by_hand | {
         "env": env["id"], "env_arguments": env["arguments"], "num_timesteps": num_timesteps, "config": config.to_dict(), "normalizer": normalizer_to_dict(normalizer),
     }
 
@@ -380,11 +383,21 @@ def find_agent(path: str | Path) -> Path:
     raise FileNotFoundError(f"{path}: expected an agent folder or a run folder, with an agent.json inside.")
 
 # %% ../nbs/12_storage.ipynb #066-py
+SCHEMA_SETTINGS = (  # what every file of this schema has; settings that came later take their defaults, which change nothing
+    "algorithm size seed start horizon horizon_mix imagined_noise value_weight gradient_weight terminal_gradient twin discount "
+    "actor_layers actor_width critic_layers critic_width critic_layer_norm actor_lr critic_lr grad_clip preactivation_weight polyak "
+    "policy_delay exploration_noise target_noise target_noise_clip batch_size updates_per_step members dynamics_layers dynamics_width "
+    "dynamics_lr dynamics_weight_decay dynamics_batch_size dynamics_grad_clip dynamics_interval dynamics_batches log_var_min "
+    "log_var_max warmup_steps replay_capacity eval_interval eval_episodes log_interval checkpoint_interval on_divergence "
+    "divergence_limit "
+).split()
+
+
 def config_from_dict(content: Any) -> Config:
     """The inverse of `Config.to_dict`. Raises `ValueError` for a field that is missing, unknown or refused by `Config`."""
     if not isinstance(content, dict):
         raise ValueError(f"config {content!r}: expected the settings by name.")
-    if missing := [field.name for field in fields(Config) if field.name not in content]:
+    if missing := [name for name in SCHEMA_SETTINGS if name not in content]:
         raise ValueError(f"the setting {', '.join(missing)} is missing; the file was written by another version.")
     return make_config(**content)
 

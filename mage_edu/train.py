@@ -11,7 +11,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Callable, Iterator, NamedTuple
+from typing import Callable, Iterator, Mapping, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -23,9 +23,12 @@ from .config import Config
 from .critic import Critic
 from .diagnostics import Diagnoser
 from .dynamics import Dynamics, held_out_losses, train_dynamics, train_with_choice
-from .envs import ActionScale, reward_fn, termination_fn
+from .envs import (ActionScale, EnvironmentFault, TransitionFn, checked_reset, checked_step, never, reward_fn, termination_fn,
+                           why_unknown)
 from .evaluate import Evaluator
 from .kernels import EAGER, Kernels, Networks, tried_kernels
+from .learned import (LearnedPart, LearnedReward, LearnedTermination, held_out_rows, measured, median_cosine, rows_of, total_slope,
+                              train_learned)
 from .networks import apply_gradients
 from .replay import Normalizer, ReplayBuffer
 from .simulator import SimulatedDynamics
@@ -33,12 +36,14 @@ from .targets import World, draw_actor_noise, draw_noise
 from .updates import polyak_update
 
 # %% auto #0
-__all__ = ['Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy', 'build_world',
-           'build_optimizer', 'build_actor', 'build_critic', 'build_learner', 'act', 'explore', 'begin_episode',
-           'check_finite', 'check_formulas', 'in_env_units', 'environment_step', 'agent_update', 'dynamics_update',
-           'dynamics_due', 'refresh_due', 'refresh_normalizers', 'compile_learner', 'ready', 'Divergence', 'largest',
-           'network_sizes', 'check_health', 'reset_agent', 'handle_divergence', 'learning_step', 'Stopwatch',
-           'Interrupt', 'first_interrupt', 'train']
+__all__ = ['FORMULAS', 'COMPARED', 'Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy',
+           'source_of', 'refuse_to_answer', 'build_learned', 'world_function', 'build_world', 'build_optimizer',
+           'build_actor', 'build_critic', 'build_learner', 'act', 'inside', 'explore', 'begin_episode', 'check_finite',
+           'answer', 'check_formulas', 'in_env_units', 'check_promise', 'environment_step', 'agent_update',
+           'dynamics_update', 'learned_update', 'learned_due', 'learned_quality', 'slope_cosine', 'dynamics_due',
+           'refresh_due', 'refresh_normalizers', 'compile_learner', 'ready', 'check_recorded', 'use_recorded',
+           'Divergence', 'largest', 'network_sizes', 'check_health', 'reset_agent', 'handle_divergence',
+           'learning_step', 'Stopwatch', 'Interrupt', 'first_interrupt', 'train']
 
 # %% ../nbs/15_train.ipynb #008-py
 class Seeds(NamedTuple):
@@ -49,6 +54,8 @@ class Seeds(NamedTuple):
     replay: int  # which transitions are sampled
     updates: int  # noise inside updates
     exploration: int  # warm-up actions and exploration noise
+    reward: int  # of a learned reward: initial weights, batches
+    termination: int  # of a learned termination: initial weights, batches
 
 
 def derive_seeds(seed: int) -> Seeds:
@@ -98,6 +105,8 @@ class Learner:
     normalizer: Normalizer
     update_generator: torch.Generator  # noise inside updates
     exploration_generator: torch.Generator  # warm-up actions and exploration noise
+    sources: Mapping[str, str] = field(default_factory=lambda: {"reward": "known", "termination": "known"})  # of the world's two functions
+    learned: Mapping[str, LearnedPart] = field(default_factory=dict)  # those of the two that are learned
     kernels: Kernels = EAGER  # the functions that cost time, eager or compiled
     recorder: Recorder = field(default_factory=Recorder)  # the row of metrics under way
     num_timesteps: int = 0  # environment steps taken
@@ -105,6 +114,7 @@ class Learner:
     dynamics_rounds: int = 0  # training rounds of the ensemble
     episodes: int = 0  # episodes begun
     resets: int = 0  # how often a diverged agent was begun anew
+    recorded: int = 0  # transitions that were there before the run, in the place of the warm-up
     obs: np.ndarray | None = None  # where the environment stands; None where an episode has to begin
     episode_actions: list[Tensor] = field(default_factory=list)  # of the episode under way, in [-1, 1]
     episode_return: float = 0.0  # of the episode under way
@@ -126,15 +136,58 @@ def frozen_copy(module: torch.nn.Module) -> torch.nn.Module:
     return copy.deepcopy(module).requires_grad_(False)
 
 # %% ../nbs/15_train.ipynb #024-py
-def build_world(config: Config, env: gym.Env, generator: torch.Generator, device: torch.device | str) -> World:
-    """An untrained ensemble, or the simulator itself, with the known reward and termination of an environment."""
+FORMULAS = {"reward": reward_fn, "termination": termination_fn}
+
+
+def source_of(name: str, config: Config, env: gym.Env) -> str:
+    """Where "reward" or "termination" comes from: known, learned, never, given, or unused.
+
+    Raises `ValueError`, with the reason, where the configuration says "known" and no formula is.
+    """
+    wish = getattr(config, name)
+    if wish == "auto":
+        wish = "learned" if why_unknown(env) else "known"
+    if wish == "known":
+        FORMULAS[name](env)
+    return "unused" if wish == "learned" and not config.uses_model else wish
+
+
+def refuse_to_answer(name: str) -> TransitionFn:
+    """In the place of a function that a run does not have."""
+    def refuse(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        raise ValueError(f"the {name} of this agent is not known here: it was a function of its user's, or nothing needs it. "
+                         f"Pass it again, as in MAGEAgent.load(path, {name}=function).")
+    return refuse
+
+
+def build_learned(name: str, config: Config, env: gym.Env, seed: int, device: torch.device | str) -> LearnedPart:
+    """An untrained learned reward or termination."""
+    kind, init = {"reward": LearnedReward, "termination": LearnedTermination}[name], torch.Generator().manual_seed(seed)
+    net = kind(env.observation_space.shape[0], env.action_space.shape[0], config.learned_members, config.learned_layers, config.learned_width,
+               ActionScale.of(env.action_space), init).to(device)
+    return LearnedPart(net, build_optimizer(config, net, config.dynamics_lr, config.dynamics_weight_decay), torch.Generator(device).manual_seed(seed))
+
+
+def world_function(name: str, source: str, env: gym.Env, given: Mapping[str, TransitionFn], learned: Mapping[str, LearnedPart]) -> TransitionFn:
+    """The world's reward or termination, from its source."""
+    if source == "known":
+        return FORMULAS[name](env)
+    if source == "learned":
+        return learned[name].net
+    return never if source == "never" else given.get(name, refuse_to_answer(name))
+
+
+def build_world(config: Config, env: gym.Env, generator: torch.Generator, device: torch.device | str,
+                functions: Mapping[str, TransitionFn] | None = None) -> World:
+    """An untrained ensemble, or the simulator itself, with the reward and the termination in `functions`, or the known formulas."""
+    functions = functions or {name: formula(env) for name, formula in FORMULAS.items()}
     if config.model == "simulator":
-        return World(SimulatedDynamics(env), reward_fn(env), termination_fn(env), ActionScale.of(env.action_space, device))
+        return World(SimulatedDynamics(env), functions["reward"], functions["termination"], ActionScale.of(env.action_space, device))
     dynamics = Dynamics(
         env.observation_space.shape[0], env.action_space.shape[0], config.members, config.dynamics_layers,
         config.dynamics_width, config.log_var_min, config.log_var_max, generator, config.dynamics, config.dynamics_sampling,
     ).to(device)
-    return World(dynamics, reward_fn(env), termination_fn(env), ActionScale.of(env.action_space, device))
+    return World(dynamics, functions["reward"], functions["termination"], ActionScale.of(env.action_space, device))
 
 
 def build_optimizer(config: Config, module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
@@ -158,20 +211,26 @@ def build_critic(config: Config, obs_dim: int, act_dim: int, seed: int) -> Criti
     return Critic(obs_dim, act_dim, *sizes, generator, twins, config.critic_layer_norm, config.activation)
 
 
-def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cpu") -> Learner:
-    """A fresh learner for an environment made by `make_env`; every generator derives from `config.seed`."""
+def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cpu", given: Mapping[str, TransitionFn] | None = None) -> Learner:
+    """A fresh learner for an environment made by `make_env`; every generator derives from `config.seed`.
+
+    `given` has the user's own "reward" or "termination", where the configuration says "given".
+    """
     obs_dim, act_dim = env.observation_space.shape[0], env.action_space.shape[0]
     seeds = derive_seeds(config.seed)
     init = lambda seed: torch.Generator().manual_seed(seed)
     actor = build_actor(config, obs_dim, act_dim, seeds.actor).to(device)
     critic = build_critic(config, obs_dim, act_dim, seeds.critic).to(device)
-    world = build_world(config, env, init(seeds.dynamics), device)
+    sources = {name: source_of(name, config, env) for name in FORMULAS}
+    learned = {name: build_learned(name, config, env, getattr(seeds, name), device) for name, source in sources.items() if source == "learned"}
+    functions = {name: world_function(name, source, env, given or {}, learned) for name, source in sources.items()}
+    world = build_world(config, env, init(seeds.dynamics), device, functions)
     return Learner(
         config, world, actor, critic, frozen_copy(actor), frozen_copy(critic),
         build_optimizer(config, actor, config.actor_lr), build_optimizer(config, critic, config.critic_lr),
         build_optimizer(config, world.dynamics, config.dynamics_lr, config.dynamics_weight_decay),
         ReplayBuffer(config.replay_capacity, obs_dim, act_dim, seeds.replay, device), Normalizer(obs_dim, act_dim),
-        torch.Generator(device).manual_seed(seeds.updates), init(seeds.exploration),
+        torch.Generator(device).manual_seed(seeds.updates), init(seeds.exploration), sources, learned,
     )
 
 # %% ../nbs/15_train.ipynb #032-py
@@ -180,14 +239,19 @@ def act(learner: Learner, obs: np.ndarray) -> np.ndarray:
     scale = learner.world.scale
     with torch.no_grad():
         action = learner.actor(torch.as_tensor(obs, dtype=torch.float32, device=scale.low.device))
-        return scale.to_env(action).cpu().numpy()
+        return inside(scale, scale.to_env(action).cpu().numpy())
+
+
+def inside(scale: ActionScale, action: np.ndarray) -> np.ndarray:
+    """An action in the environment's units, cut at its bounds, which rounding may have exceeded where they are not symmetric."""
+    return np.clip(action, scale.low.cpu().numpy(), scale.high.cpu().numpy())
 
 # %% ../nbs/15_train.ipynb #033-py
 @torch.no_grad()
 def explore(learner: Learner, obs: np.ndarray) -> Tensor:
     """The next action in [-1, 1], (act_dim,) on the CPU: uniform during the warm-up, then the actor's with Gaussian noise."""
     act_dim = learner.world.scale.low.numel()
-    if learner.num_timesteps < learner.config.warmup_steps:
+    if learner.num_timesteps < learner.config.warmup_steps and learner.recorded == 0:
         return torch.rand(act_dim, generator=learner.exploration_generator) * 2.0 - 1.0
     device = learner.world.scale.low.device
     action = learner.actor(torch.as_tensor(obs, dtype=torch.float32, device=device)[None])[0].cpu()
@@ -197,13 +261,13 @@ def explore(learner: Learner, obs: np.ndarray) -> Tensor:
 # %% ../nbs/15_train.ipynb #039-py
 def begin_episode(learner: Learner, env: gym.Env) -> None:
     """Reset the environment with the next episode's seed."""
-    learner.obs, _ = env.reset(seed=episode_seed(learner.config.seed, learner.episodes))
+    learner.obs = checked_reset(env, episode_seed(learner.config.seed, learner.episodes), f"step {learner.num_timesteps}")
     learner.episodes += 1
     learner.episode_return, learner.episode_length, learner.episode_actions = 0.0, 0, []
 
 # %% ../nbs/15_train.ipynb #042-py
 def check_finite(step: int, **values: Tensor | np.ndarray | float) -> None:
-    """Raise `ValueError` where an action, observation or reward is not a finite number."""
+    """Raise `ValueError` where a value is not a finite number."""
     for name, value in values.items():
         if not np.isfinite(np.asarray(value)).all():
             raise ValueError(
@@ -212,27 +276,52 @@ def check_finite(step: int, **values: Tensor | np.ndarray | float) -> None:
             )
 
 # %% ../nbs/15_train.ipynb #045-py
+COMPARED = ("known", "given")  # sources that claim to agree with the environment
+
+
+def answer(learner: Learner, name: str, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Tensor:
+    """What the world's reward or termination says to transitions (n, dim), in float64: (n,). `ValueError` for another shape or type."""
+    function = {"reward": learner.world.reward_fn, "termination": learner.world.termination_fn}[name]
+    values = function(*(torch.as_tensor(np.asarray(x, dtype=np.float64)) for x in (obs, action, next_obs)))
+    if not isinstance(values, Tensor) or values.shape != (len(obs),) or (name == "termination") != (values.dtype == torch.bool):
+        got = f"{values.dtype} of shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(f"the {name} function gave {got} for {len(obs)} transitions; expected a tensor of {len(obs)} "
+                         f"{'booleans' if name == 'termination' else 'numbers'}, over batched torch tensors (obs, action, next_obs).")
+    return values
+
+
 def check_formulas(learner: Learner, action: np.ndarray, reward: float, next_obs: np.ndarray, terminated: bool) -> None:
-    """Raise `ValueError` where the reward or the termination of the learner's world is not the environment's."""
-    as_tensor = lambda x: torch.as_tensor(np.asarray(x, dtype=np.float64))
-    step = tuple(as_tensor(x) for x in (learner.obs, action, next_obs))
-    ours, over = learner.world.reward_fn(*step).item(), bool(learner.world.termination_fn(*step))
-    if abs(ours - reward) > 1e-4 * (1.0 + abs(reward)) or over != bool(terminated):
-        raise ValueError(
-            f"step {learner.num_timesteps}: the environment says reward {reward:.6g}, terminated {bool(terminated)}; the formulas of the model say "
-            f"{ours:.6g}, {over}. The environment is not the one its name stands for; use an algorithm without a model (td3)."
-        )
+    """Raise `ValueError` where a known or given reward or termination is not the environment's."""
+    twice = [np.stack([x, x]) for x in (learner.obs, action, next_obs)]
+    for name, truth in (("reward", reward), ("termination", float(terminated))):
+        if learner.sources[name] not in COMPARED:
+            continue
+        for ours in answer(learner, name, *twice).tolist():
+            if abs(ours - truth) > 1e-4 * (1.0 + abs(truth)):
+                whose = "The function you gave is not the environment's" if learner.sources[name] == "given" else "The environment is not the one its name stands for"
+                raise ValueError(
+                    f"step {learner.num_timesteps}: the environment says reward {reward:.6g}, terminated {bool(terminated)}; the formulas of the model say "
+                    f"{name} {ours:.6g}. {whose}; use {name}='learned', or an algorithm without a model (td3).")
 
 # %% ../nbs/15_train.ipynb #047-py
 def in_env_units(scale: ActionScale, action: Tensor) -> np.ndarray:
     """An action in [-1, 1], (act_dim,), as the environment takes it."""
-    return scale.to_env(action.to(scale.low)).cpu().numpy()
+    return inside(scale, scale.to_env(action.to(scale.low)).cpu().numpy())
+
+
+def check_promise(learner: Learner, terminated: bool) -> None:
+    """Raise `EnvironmentFault` for a termination where none was promised."""
+    promised = learner.config.termination == "never" or (learner.config.uses_model and learner.world.termination_fn is never)
+    if terminated and promised:
+        raise EnvironmentFault(f"step {learner.num_timesteps}: the environment terminated, and it is declared never to terminate; "
+                               "use termination='learned', or report a time limit as truncated.")
 
 
 def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     """Act once, store the transition, begin a new episode where one ended.
 
-    Returns the return and the length of an episode that ended, else nothing. Raises `ValueError` for numbers that are not finite.
+    Returns the return and the length of an episode that ended, else nothing. Raises `EnvironmentFault` where the environment breaks
+    its contract, and `ValueError` for an action that is not finite or formulas that do not agree.
     """
     if learner.obs is None:
         begin_episode(learner, env)
@@ -240,16 +329,16 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     action = explore(learner, learner.obs)
     check_finite(learner.num_timesteps, action=action)
     env_action = in_env_units(scale, action)
-    next_obs, reward, terminated, truncated, _ = env.step(env_action)
-    check_finite(learner.num_timesteps, observation=next_obs, reward=reward)
+    next_obs, reward, terminated, truncated = checked_step(env, env_action, f"step {learner.num_timesteps}")
+    check_promise(learner, terminated)
     if learner.config.uses_model and learner.num_timesteps < learner.config.warmup_steps:
-        check_formulas(learner, env_action, float(reward), next_obs, terminated)
+        check_formulas(learner, env_action, reward, next_obs, terminated)
     learner.replay.add(learner.obs, action, reward, next_obs, terminated)  # a time limit bootstraps: truncated is not stored
     learner.normalizer.add(learner.obs, action.numpy(), next_obs)
     learner.obs = next_obs
     learner.num_timesteps += 1
     learner.episode_actions.append(action)
-    learner.episode_return += float(reward)
+    learner.episode_return += reward
     learner.episode_length += 1
     if not (terminated or truncated):
         return {}
@@ -294,6 +383,42 @@ def dynamics_update(learner: Learner) -> dict[str, Tensor]:
     unseen = held_out_losses(learner.dynamics, learner.replay, period) if period else None
     return {"dynamics_loss": loss} | ({} if unseen is None else {"dynamics_held_out_loss": unseen.mean()})
 
+# %% ../nbs/15_train.ipynb #56b-py
+def learned_update(learner: Learner) -> dict[str, Tensor]:
+    """One training round of the learned reward and termination, where there are any."""
+    config = learner.config
+    return {f"learned_{name}_loss": train_learned(part, learner.replay, learner.normalizer, config.dynamics_batches, config.dynamics_batch_size,
+                                                  config.dynamics_grad_clip) for name, part in learner.learned.items()}
+
+
+def learned_due(learner: Learner) -> bool:
+    """Whether a training round of the learned functions is due: every `dynamics_interval` steps, and before their first use."""
+    fresh = any(not part.optimizer.state for part in learner.learned.values())
+    return bool(learner.learned) and (fresh or learner.num_timesteps % learner.config.dynamics_interval == 0)
+
+
+def learned_quality(learner: Learner, env: gym.Env) -> dict[str, float]:
+    """What `measured` says of the learned functions after their first round, and how the reward's slope agrees with the formula's."""
+    quality: dict[str, float] = {}
+    if all(part.optimizer.state for part in learner.learned.values()):
+        for part in learner.learned.values():
+            quality |= measured(part.net, learner.replay)
+        if "reward" in learner.learned and why_unknown(env) is None and (cosine := slope_cosine(learner, env)) is not None:
+            quality["reward_slope_cosine"] = cosine
+    return quality
+
+
+def slope_cosine(learner: Learner, env: gym.Env) -> float | None:
+    """The median cosine between the total slopes of the learned and of the known reward, on up to 256 held-out transitions."""
+    members, rows = learner.config.members, held_out_rows(learner.replay, "measure")[-256:]
+    rows = rows[: len(rows) // members * members]
+    if len(rows) == 0:
+        return None
+    batch, world = rows_of(learner.replay, rows), learner.world
+    step = lambda obs, action: world.dynamics.sample(obs, action, torch.zeros_like(obs))
+    learned, exact = (total_slope(reward, world.scale, step, batch.obs, batch.action) for reward in (world.reward_fn, reward_fn(env)))
+    return median_cosine(learned, exact)
+
 # %% ../nbs/15_train.ipynb #058-py
 def dynamics_due(learner: Learner) -> bool:
     """Whether a training round of the ensemble is due: every `dynamics_interval` steps, and before its first use."""
@@ -323,8 +448,31 @@ def compile_learner(learner: Learner) -> bool:
 
 # %% ../nbs/15_train.ipynb #066-py
 def ready(learner: Learner) -> bool:
-    """Whether the warm-up is over and updates may be made."""
-    return learner.replay.added >= learner.config.warmup_steps
+    """Whether the warm-up is over, or was replaced by recorded transitions, and updates may be made."""
+    return learner.replay.added >= learner.config.warmup_steps or learner.recorded > 0
+
+# %% ../nbs/15_train.ipynb #67b-py
+def check_recorded(learner: Learner, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise `ValueError` where recorded rewards or terminations are not those of a known or given function."""
+    for name, column in (("reward", arrays["reward"]), ("termination", arrays["terminated"])):
+        if learner.config.uses_model and learner.sources[name] in COMPARED:
+            ours = answer(learner, name, arrays["obs"], arrays["action"], arrays["next_obs"]).double().numpy()
+            if (wrong := np.abs(ours - column) > 1e-4 * (1.0 + np.abs(column))).any():
+                row = int(np.argmax(wrong))
+                raise ValueError(f"{int(wrong.sum())} of {len(column)} recorded transitions have another {name} than the {learner.sources[name]} function says; the "
+                                 f"first in row {row}: {column[row]:.6g}, the function says {ours[row]:.6g}. Was it recorded in this environment? {name}='learned' takes it as it is.")
+
+
+def use_recorded(learner: Learner, arrays: Mapping[str, np.ndarray]) -> None:
+    """Put recorded transitions (actions in the environment's units) into a fresh learner, in the place of the warm-up."""
+    check_recorded(learner, arrays)
+    unit = learner.world.scale.to_actor(torch.as_tensor(arrays["action"], dtype=torch.float32, device=learner.world.scale.low.device))
+    actions = unit.nan_to_num(0.0).clamp(-1.0, 1.0).cpu().numpy()  # a component whose bounds coincide cannot move, and counts as 0
+    for i, action in enumerate(actions):
+        obs, next_obs = arrays["obs"][i], arrays["next_obs"][i]
+        learner.replay.add(obs, action, arrays["reward"][i], next_obs, arrays["terminated"][i])
+        learner.normalizer.add(obs, action, next_obs)
+    learner.recorded = len(actions)
 
 # %% ../nbs/15_train.ipynb #070-py
 class Divergence(RuntimeError):
@@ -356,6 +504,7 @@ def network_sizes(learner: Learner) -> dict[str, float]:
         shape = (learner.config.members, len(newest), -1)
         mean, _ = learner.dynamics.predict(*(column[newest].expand(shape) for column in learner.replay.data[:2]))
         sizes["predictions of the dynamics"] = largest([mean])
+    sizes |= {f"weights of the learned {name}": largest(list(part.net.parameters())) for name, part in learner.learned.items()}
     return sizes
 
 
@@ -387,7 +536,7 @@ def reset_agent(learner: Learner) -> None:
 
 def handle_divergence(learner: Learner, problem: Divergence) -> None:
     """Begin anew where the configuration asks for it and it can help; else raise the problem."""
-    if learner.config.on_divergence == "stop" or "dynamics" in problem.quantity:
+    if learner.config.on_divergence == "stop" or "dynamics" in problem.quantity or "learned" in problem.quantity:
         raise problem
     reset_agent(learner)
     warnings.warn(f"{str(problem).split('. Try')[0]}. Reset number {learner.resets}: new actor and critics.")
@@ -401,7 +550,10 @@ def learning_step(learner: Learner, watch: Stopwatch) -> None:
     if dynamics_due(learner):
         with watch.part("dynamics"):
             dynamics_losses = dynamics_update(learner)  # (4)
-            learner.recorder.losses(dynamics_losses)
+    if learned_due(learner):
+        with watch.part("dynamics"):
+            dynamics_losses |= learned_update(learner)
+    learner.recorder.losses(dynamics_losses)
     with watch.part("updates"):
         for _ in range(learner.config.updates_per_step):
             losses = agent_update(learner)  # (5) (6) (7)
@@ -480,7 +632,7 @@ def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook
             learning_step(learner, watch)  # (4) (5) (6) (7)
         step, go_on = learner.num_timesteps, True
         if step % config.log_interval == 0:  # (8)
-            go_on &= hook("metrics", [recorder.row(step, learner.episodes, learner.resets)])
+            go_on &= hook("metrics", [recorder.row(step, learner.episodes, learner.resets) | learned_quality(learner, env)])
         if step % config.eval_interval == 0:
             with watch.part("evaluation"):
                 returns = evaluator.returns(lambda obs: act(learner, obs), step)

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mage_edu.envs import TASKS, ActionScale, PrependVelocity, arguments_of, make_env, read_by, reward_fn, termination_fn
+from mage_edu import MAGEAgent
+from mage_edu.envs import (TASKS, ActionScale, PrependVelocity, arguments_of, is_remakeable, make_env, maker_of, read_by, reward_fn, termination_fn,
+                           time_limit)
+from mage_edu.train import in_env_units
 
 STEPS = 10_000
 
@@ -274,6 +277,73 @@ class NoSpec(gym.Env):
     action_space = gym.spaces.Box(-1.0, 1.0, (1,))
 
 
+BOX = gym.spaces.Box(-1.0, 1.0, (3,))
+
+
+class Spaces(gym.Env):
+    """An environment with these spaces, whose observations and rewards are drawn from them; it terminates now and then."""
+
+    def __init__(self, obs=BOX, action=gym.spaces.Box(-1.0, 1.0, (1,)), ends=0.05):
+        self.observation_space, self.action_space, self.ends = obs, action, ends
+        self.actions = []
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.actions.append(action)
+        return self.observation_space.sample(), float(np.sum(action)), bool(self.np_random.random() < self.ends), False, {}
+
+
+ODD = {
+    "one number": Spaces(gym.spaces.Box(-1.0, 1.0, (1,))),
+    "348 numbers": Spaces(gym.spaces.Box(-1.0, 1.0, (348,), np.float64)),
+    "a matrix": Spaces(gym.spaces.Box(-1.0, 1.0, (2, 3))),
+    "a float64 of rank 3": Spaces(gym.spaces.Box(-1.0, 1.0, (2, 2, 3), np.float64)),
+    "a scalar": Spaces(gym.spaces.Box(-1.0, 1.0, ())),
+    "bytes": Spaces(gym.spaces.Box(0, 255, (4,), np.uint8)),
+    "integers": Spaces(gym.spaces.Box(-5, 5, (4,), np.int32)),
+    "half floats": Spaces(gym.spaces.Box(-1.0, 1.0, (4,), np.float16)),
+    "a choice": Spaces(gym.spaces.Discrete(4)),
+    "a dictionary": Spaces(gym.spaces.Dict(a=BOX, b=gym.spaces.Dict(c=BOX, d=gym.spaces.MultiBinary(2)))),
+    "a tuple": Spaces(gym.spaces.Tuple([BOX, gym.spaces.Discrete(3)])),
+    "asymmetric actions": Spaces(action=gym.spaces.Box(np.array([-0.3, 0.1], np.float32), np.array([0.7, 12.3], np.float32))),
+    "float64 actions": Spaces(action=gym.spaces.Box(-0.1, 0.3, (2,), np.float64)),
+    "actions of rank 2": Spaces(action=gym.spaces.Box(-1.0, 2.0, (2, 3))),
+    "a scalar action": Spaces(action=gym.spaces.Box(-1.0, 2.0, ())),
+    "integer actions": Spaces(action=gym.spaces.Box(-3, 8, (2,), np.int64)),
+    "an action that cannot move": Spaces(action=gym.spaces.Box(np.array([-1.0, 2.0], np.float32), np.array([1.0, 2.0], np.float32))),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_any_continuous_control_environment_trains(kind, capsys):
+    """A short run with everything learned, in spaces of every kind; the environment itself asserts that it gets actions of its space."""
+    env = ODD[kind]
+    agent = MAGEAgent(env, size="tiny", warmup_steps=30, dynamics_interval=10, dynamics_batches=2, eval_interval=40, eval_episodes=1,
+                      eval_max_steps=20, log_interval=20, actor_width=8, critic_width=8, dynamics_width=8, learned_width=8)
+    assert "reward and termination are learned" in capsys.readouterr().out
+    agent.learn(50)
+    seen = agent.get_env().observation_space
+    assert len(seen.shape) == 1 and seen.dtype in (np.float32, np.float64) and agent.get_env().action_space.dtype == np.float32
+    obs, _ = agent.get_env().reset(seed=0)
+    assert agent.get_env().action_space.contains(agent.predict(obs)[0]) and len(env.actions) >= 50
+    full = ActionScale.of(agent.get_env().action_space)
+    for end in (-1.0, 1.0):  # the bounds themselves are reached, and never exceeded
+        agent.get_env().step(in_env_units(full, torch.full(full.low.shape, end)))
+    assert np.isfinite(agent.evaluate(1)).all()
+
+
+def test_integers_are_subtracted_as_floats():
+    env = make_env(Spaces(gym.spaces.Box(0, 255, (4,), np.uint8)))
+    obs, _ = env.reset(seed=0)
+    assert obs.dtype == np.float64 and (np.zeros(4) - obs <= 0).all()
+
+
 class OwnWrapper(gym.Wrapper):
     """A wrapper of somebody's own."""
 
@@ -281,21 +351,34 @@ class OwnWrapper(gym.Wrapper):
 @pytest.mark.parametrize(
     "make, sentence",
     [
-        (lambda: make_env("HalfCheetah-v4"), "unknown environment 'HalfCheetah-v4'. Did you mean 'HalfCheetah-v5'?"),
+        (lambda: make_env("HalfCheetah-v55"), "unknown environment 'HalfCheetah-v55'. Did you mean 'HalfCheetah-v5'?"),
+        (lambda: reward_fn("HalfCheetah-v4"), "Did you mean 'HalfCheetah-v5'?"),
+        (lambda: reward_fn(make_env("MountainCarContinuous-v0")), "has no formulas here. Reward and termination can be learned"),
+        (lambda: make_env("nowhere:Robot-v0"), "the package 'nowhere' cannot be imported"),
+        (lambda: make_env("gymnasium:Robot-v0"), "unknown environment 'gymnasium:Robot-v0'"),
         (lambda: make_env("Half Cheetah"), "Did you mean 'HalfCheetah-v5'?"),
         (lambda: reward_fn("Pendulum"), "Did you mean 'Pendulum-v1'?"),
-        (lambda: make_env(gym.make("CartPole-v1")), "action space Discrete(2): expected a one-dimensional Box"),
+        (lambda: make_env(gym.make("CartPole-v1")), "action space Discrete(2): expected a bounded Box (continuous actions)"),
         (lambda: make_env("Hopper-v5", exclude_current_positions_from_observation=False), "with exclude_current_positions_from_observation"),
         (lambda: make_env("Ant-v5", include_cfrc_ext_in_observation=False), "with include_cfrc_ext_in_observation"),
         (lambda: make_env(gym.make("Humanoid-v5", include_cvel_in_observation=False)), "with include_cvel_in_observation"),
         (lambda: make_env("HalfCheetah-v5", xml_file="my.xml"), "with xml_file: the formulas are not known"),
         (lambda: make_env("HalfCheetah-v5", ctrl_cost_wieght=1.0), "with ctrl_cost_wieght"),
+        (lambda: make_env("HalfCheetah-v5", xml_file="my.xml"), "reward='learned'"),
+        (lambda: make_env("HalfCheetah-v5", learned=True, ctrl_cost_wieght=1.0), "it cannot be made (TypeError"),
         (lambda: make_env(gym.make("Hopper-v5"), render_mode="rgb_array"), "this environment is already made"),
-        (lambda: make_env(OwnWrapper(gym.make("Hopper-v5"))), "wrapped in OwnWrapper"),
-        (lambda: make_env(PrependVelocity(OwnWrapper(gym.make("Hopper-v5")))), "wrapped in OwnWrapper"),
-        (lambda: make_env(gym.wrappers.ClipReward(gym.make("Hopper-v5"), -1, 1)), "wrapped in ClipReward"),
-        (lambda: make_env(NoSpec()), "expected one made by gymnasium.make"),
-        (lambda: reward_fn(NoSpec()), "expected one made by gymnasium.make"),
+        (lambda: reward_fn(make_env(OwnWrapper(gym.make("Hopper-v5")))), "wrapped in OwnWrapper"),
+        (lambda: termination_fn(PrependVelocity(OwnWrapper(gym.make("Hopper-v5")))), "wrapped in OwnWrapper"),
+        (lambda: reward_fn(gym.wrappers.ClipReward(gym.make("Hopper-v5"), -1, 1)), "wrapped in ClipReward"),
+        (lambda: reward_fn(gym.wrappers.RescaleAction(gym.make("Hopper-v5"), -2, 2)), "wrapped in RescaleAction"),
+        (lambda: reward_fn(NoSpec()), "NoSpec has no formulas here"),
+        (lambda: make_env(Spaces(action=gym.spaces.Box(-np.inf, 1.0, (1,)))), "expected finite bounds"),
+        (lambda: make_env(gym.wrappers.ClipAction(gym.make("Hopper-v5"))), "expected finite bounds"),
+        (lambda: make_env(Spaces(action=gym.spaces.MultiDiscrete([2, 3]))), "expected a bounded Box (continuous actions)"),
+        (lambda: make_env(Spaces(gym.spaces.Box(0, 255, (8, 8, 3), np.uint8))), "not images"),
+        (lambda: make_env(Spaces(gym.spaces.Dict(a=BOX, camera=gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)))), "not images"),
+        (lambda: make_env(Spaces(gym.spaces.Sequence(BOX))), "that gymnasium can flatten"),
+        (lambda: make_env(Spaces(gym.spaces.Box(-1, 1, (0,)))), "at least one number"),
         (lambda: make_env(None), "environment None: expected an id"),
     ],
 )
@@ -311,7 +394,50 @@ def test_unknown_ids_never_reach_gymnasium(monkeypatch):
 
     monkeypatch.setattr(gym, "make", unexpected)
     with pytest.raises(ValueError, match="unknown environment"):
-        make_env("CartPole-v1")
+        make_env("CartPole-v77")
+
+
+def test_arguments_without_formulas_are_possible_when_learned():
+    env = make_env("Hopper-v5", learned=True, exclude_current_positions_from_observation=False)
+    assert env.observation_space.shape == (13,)
+    with pytest.raises(ValueError, match="with exclude_current_positions_from_observation"):
+        reward_fn(env)
+    with pytest.raises(ValueError, match="exclude_current_positions_from_observation.*reward='learned'"):
+        MAGEAgent(env, size="tiny")
+    with pytest.raises(ValueError, match="exclude_current_positions_from_observation.*reward='learned'"):
+        MAGEAgent(env, size="tiny", reward="learned")  # the termination would still be the formula's
+    assert MAGEAgent(env, size="tiny", reward="learned", termination="learned").learner.sources == {"reward": "learned", "termination": "learned"}
+
+
+def test_a_wrapper_makes_an_environment_unknown(capsys):
+    agent = MAGEAgent(gym.wrappers.TransformReward(gym.make("Pendulum-v1"), lambda reward: 10 * reward), size="tiny")
+    assert agent.learner.sources["reward"] == "learned" and "wrapped in TransformReward" in capsys.readouterr().out
+    recorded = MAGEAgent(gym.wrappers.RecordEpisodeStatistics(gym.make("Pendulum-v1")), size="tiny")
+    assert recorded.learner.sources["reward"] == "known" and capsys.readouterr().out == ""
+    assert MAGEAgent("MountainCarContinuous-v0", algorithm="td3", size="tiny").learner.sources["reward"] == "unused"
+    with pytest.raises(ValueError, match="has no formulas here"):
+        MAGEAgent("MountainCarContinuous-v0", size="tiny", reward="known")
+
+
+def test_one_more_environment_like_it():
+    limit = make_env("Pendulum-v1", max_episode_steps=7, g=4.0)
+    again = maker_of(limit, limit)()
+    assert time_limit(again) == 7 and again.unwrapped.g == 4.0 and is_remakeable(limit)
+    ours = make_env(Spaces())
+    copied = maker_of(ours, ours)()
+    assert copied.unwrapped is not ours.unwrapped and not is_remakeable(ours)
+    made = []
+    factory = lambda: made.append(1) or Spaces()
+    maker_of(factory, make_env(factory))()
+    assert len(made) == 2
+
+    class Stubborn(Spaces):
+        def __deepcopy__(self, memo):
+            raise TypeError("no")
+
+    with pytest.raises(ValueError, match="Pass a function that makes it"):
+        MAGEAgent(Stubborn(), size="tiny")
+    assert MAGEAgent(lambda: Stubborn(), size="tiny").new_env().unwrapped is not None
 
 
 @pytest.mark.parametrize("env_id", TASKS)

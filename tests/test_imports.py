@@ -10,8 +10,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mage_edu"
 
 # Imports flow one way: a module may import only modules to its left.
 ORDER = (
-    "config", "lqr", "theory", "fitting", "envs", "simulator", "replay", "networks", "dynamics", "actor", "critic", "targets", "updates", "plain",
-    "storage", "checkpoint", "evaluate", "kernels", "diagnostics", "train", "resume", "agent", "bench", "sweep", "cli",
+    "config", "lqr", "theory", "fitting", "envs", "simulator", "replay", "networks", "dynamics", "learned", "actor", "critic", "targets",
+    "updates", "plain", "storage", "checkpoint", "recorded", "evaluate", "kernels", "diagnostics", "train", "resume", "agent", "bench", "sweep",
+    "cli",
 )
 NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "ipywidgets", "notebook", "pytest"}
 ONLY_IN = {"argparse": "cli", "tyro": "cli"}
