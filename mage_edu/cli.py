@@ -334,7 +334,7 @@ class Sweep:
         """Run what is missing; status 1 when a run failed."""
         from mage_edu.evaluate import plot_curves
         from mage_edu.storage import write_figure
-        from mage_edu.sweep import folder_name, make_jobs, read_sweep, run_sweep, sweep_curves, sweep_summary
+        from mage_edu.sweep import folder_name, make_jobs, read_sweep, run_sweep, sweep_curves, sweep_summary, write_diagnostics
 
         jobs = make_jobs(self.out, self.envs, self.algorithms, self.seeds, self.steps, self.size, self.overrides)
         rows = run_sweep(jobs, self.workers, self.device, report=lambda line: print(line, flush=True))
@@ -346,6 +346,8 @@ class Sweep:
                 write_figure(picture, plot_curves(curves, env))
                 print(f"curves: {picture}")
         print(f"table: {self.out / 'sweep.csv'}")
+        if table := write_diagnostics(self.out, jobs):
+            print(f"diagnostics: {table}")
         failed = {(row["env"], row["algorithm"], row["label"], row["seed"]): row["error"] for row in rows if row["status"] == "failed"}
         for run, error in failed.items():
             print(f"failed: {' '.join(map(str, run))}: {error}", file=sys.stderr)

@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'folder_name', 'Job', 'parse_value', 'parse_variant', 'make_jobs', 'is_finished', 'set_aside', 'can_go_on',
            'one_thread', 'Outcome', 'train_job', 'run_job', 'outcome_rows', 'whole', 'read_sweep', 'write_sweep',
-           'make_sweep_folder', 'run_sweep', 'sweep_curves', 'sweep_summary']
+           'make_sweep_folder', 'run_sweep', 'sweep_curves', 'sweep_summary', 'sweep_diagnostics', 'write_diagnostics']
 
 # %% ../nbs/18_sweep.ipynb #004-py
 import itertools
@@ -25,7 +25,7 @@ from .checkpoint import newest_checkpoint
 from .config import Config, make_config
 from .envs import check_id
 from .evaluate import summarize
-from .storage import (RunFolder, evaluation_curve, explain_write_errors, new_folders, read_json, read_table,
+from .storage import (DIAGNOSTICS, RunFolder, evaluation_curve, explain_write_errors, new_folders, read_json, read_table,
                               rows_as_text, write_atomic, write_json)
 
 # %% ../nbs/18_sweep.ipynb #008-py
@@ -281,3 +281,24 @@ def sweep_summary(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             groups.setdefault(tuple(row[name] for name in ("env", "algorithm", "label", "step")), []).append(row["return"])
     return [dict(zip(("env", "algorithm", "label", "step"), group)) | summarize(np.array(returns))
             for group, returns in groups.items()]
+
+# %% ../nbs/18_sweep.ipynb #059c-py
+def sweep_diagnostics(jobs: Iterable[Job]) -> list[dict[str, Any]]:
+    """The rows of diagnostics.csv of all jobs that have one, each with its environment, algorithm, label and seed."""
+    rows = []
+    for job in jobs:
+        table = RunFolder(job.folder).diagnostics.path
+        if table.exists():
+            run = {"env": job.env, "algorithm": job.algorithm, "label": job.label, "seed": job.seed}
+            rows += [run | {name: whole(value) for name, value in row.items()} for row in read_table(table)]
+    return rows
+
+
+def write_diagnostics(out: str | Path, jobs: Iterable[Job]) -> Path | None:
+    """Write `diagnostics.csv` of a sweep in one move; returns its path, or None, nothing written, where no run has diagnostics."""
+    rows = sweep_diagnostics(jobs)
+    if not rows:
+        return None
+    path = Path(out) / "diagnostics.csv"
+    write_atomic(path, rows_as_text(["env", "algorithm", "label", "seed", *DIAGNOSTICS], rows, header=True).encode())
+    return path

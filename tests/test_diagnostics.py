@@ -281,3 +281,15 @@ def test_the_gain_along_a_direction_is_the_slope_of_the_return(seed):
     assert gain_along(world, actor, 0.0 * direction, obs, lqr.discount, 300, 0.1) == (0.0, 0.0)
     row = critic_row(make_config("td3", "tiny", discount=lqr.discount, diagnose_move=1e-4), world, world, actor, Quadratic(-M), obs)
     assert row["true_gain"] > 0 and abs(row["climb_gain"] + row["true_gain"]) < 1e-2 * row["true_gain"]  # the reversed critic loses what the true one gains
+
+
+def test_a_sweep_joins_the_diagnostics_of_its_runs(tmp_path, capsys):
+    overrides = ",".join(f"{name}={value}" for name, value in (SMALL | QUICK | {"diagnose_interval": 50}).items() if name not in ("size", "seed"))
+    words = ["sweep", "--envs", "Pendulum-v1", "--algorithms", "mage", "td3", "--seeds", "3", "--steps", "100", "--size", "tiny", "--out", str(tmp_path / "s")]
+    assert cli.main([*words, "--overrides", overrides, "default"]) == 0
+    assert f"diagnostics: {tmp_path / 's' / 'diagnostics.csv'}" in capsys.readouterr().out
+    rows = read_table(tmp_path / "s" / "diagnostics.csv")
+    assert [(row["algorithm"], row["label"] == overrides, row["seed"], row["step"]) for row in rows] == [
+        (algorithm, True, 3, step) for algorithm in ("mage", "td3") for step in (50, 100)]
+    own = read_table(tmp_path / "s" / "Pendulum-v1" / f"td3-{overrides}" / "seed-3" / "diagnostics.csv")
+    assert all(rows[2][name] == value or math.isnan(value) for name, value in own[0].items())
