@@ -17,7 +17,7 @@ from .checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_
 from .config import Config, make_config
 from .envs import (EnvironmentFault, TransitionFn, arguments_of, draw_faster, id_of, is_remakeable, limited, make_env, maker_of,
                            why_unknown)
-from .kernels import EAGER, check_compile, compile_pays
+from .kernels import check_compile, compile_pays, keep_freed_memory
 from .diagnostics import Diagnoser
 from .evaluate import Evaluator, plot_curves, rollout_frames
 from .recorded import read_recorded
@@ -310,6 +310,7 @@ class MAGEAgent(ActingAgent):
             if self.run is None and run is not None:
                 continue_run(self)
             start_count(self, reset_num_timesteps)
+            keep_freed_memory()
             settle_compile(self, goal)
             reporter = Reporter(self, callback, max(0, goal - self.num_timesteps), progress_bar)
             run_and_save(self, max(0, goal - self.num_timesteps), reporter)
@@ -374,7 +375,7 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
     """
     wanted = compile_pays(agent.config, goal) if agent.compile == "auto" else agent.compile
     wanted = wanted and agent.config.model == "learned"  # the simulator cannot be compiled
-    if wanted and agent.learner.kernels is EAGER:
+    if wanted and not agent.learner.kernels.compiled:
         wanted = compile_learner(agent.learner)
     agent.compile = wanted
     if agent.run is not None:

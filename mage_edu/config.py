@@ -62,6 +62,7 @@ class AgentSettings:
     target_noise_clip: float = 0.5  # the smoothing noise is clipped here
     batch_size: int = 1024  # transitions per critic update
     updates_per_step: int = 10  # critic updates per environment step
+    precision: Literal["float32", "bf16"] = "float32"  # of the matrix products inside updates; bf16 is bfloat16
 
 # %% ../nbs/00_config.ipynb #021-py
 @dataclass(frozen=True)

@@ -144,18 +144,19 @@ def dynamics_gradients(dynamics: Dynamics, obs: Tensor, action: Tensor, next_obs
 
 def train_dynamics(dynamics: Dynamics, optimizer: torch.optim.Optimizer, replay: ReplayBuffer, batches: int, batch_size: int,
                    grad_clip: float, gradients_of: Callable[..., tuple[Tensor, Sequence[Tensor]]] = dynamics_gradients,
-                   period: int = 0) -> Tensor:
+                   period: int = 0, apply: Callable[..., None] = apply_gradients) -> Tensor:
     """`batches` gradient steps, every member on batches of its own; returns the mean loss per member (a scalar tensor).
 
     `batch_size` counts samples per member; gradients are clipped elementwise to +-`grad_clip`; `gradients_of` computes what
-    `dynamics_gradients` does; every `period`-th place of the buffer is left out, none for 0. Raises `ValueError` when the buffer is empty.
+    `dynamics_gradients` does; every `period`-th place of the buffer is left out, none for 0;
+    `apply` does what `apply_gradients` does. Raises `ValueError` when the buffer is empty.
     """
     total = torch.zeros((), device=replay.data.obs.device)
     data = replay.data
     for _ in range(batches):
         rows = training_places(replay, period, dynamics.members, batch_size)
         loss, gradients = gradients_of(dynamics, data.obs[rows], data.action[rows], data.next_obs[rows])
-        apply_gradients(gradients, optimizer, grad_clip)
+        apply(gradients, optimizer, grad_clip)
         total += loss  # a tensor: reading a number here would make every step wait
     return total / (batches * dynamics.members)
 
@@ -200,13 +201,14 @@ class EarlyChoice:
 
 
 def train_with_choice(dynamics: Dynamics, optimizer: torch.optim.Optimizer, replay: ReplayBuffer, batches: int, batch_size: int,
-                      grad_clip: float, gradients_of: Callable[..., tuple[Tensor, Sequence[Tensor]]], period: int) -> Tensor:
+                      grad_clip: float, gradients_of: Callable[..., tuple[Tensor, Sequence[Tensor]]], period: int,
+                      apply: Callable[..., None] = apply_gradients) -> Tensor:
     """`train_dynamics` in `CHOICES` parts, with a look at the held-out losses after each and every member's best weights at the end."""
     choice, total = EarlyChoice(dynamics, replay, period), torch.zeros((), device=replay.data.obs.device)
     parts = min(CHOICES, batches)
     for part in range(parts):
         steps = batches * (part + 1) // parts - batches * part // parts
-        total = total + steps * train_dynamics(dynamics, optimizer, replay, steps, batch_size, grad_clip, gradients_of, period)
+        total = total + steps * train_dynamics(dynamics, optimizer, replay, steps, batch_size, grad_clip, gradients_of, period, apply)
         choice.look()
     choice.take()
     return total / batches

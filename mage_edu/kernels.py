@@ -3,6 +3,10 @@
 # %% ../nbs/14_kernels.ipynb #002-py
 from __future__ import annotations
 
+import copy
+import ctypes
+import sys
+import types
 import warnings
 from typing import Any, Callable, Literal, NamedTuple, Sequence
 
@@ -13,43 +17,128 @@ from .actor import Actor
 from .config import Config
 from .critic import Critic
 from .dynamics import Dynamics, dynamics_gradients
+from .networks import apply_gradients
 from .replay import Transitions
 from .targets import TargetNoise, World, draw_actor_noise, draw_noise
 from .updates import actor_gradients, critic_gradients, critic_target
 
 # %% auto #0
-__all__ = ['EAGER', 'TRACING', 'COMPILE_FROM', 'Kernels', 'compiled', 'compiled_kernels', 'Networks', 'zero_transitions',
-           'call_all', 'tried_kernels', 'compile_pays', 'check_compile']
+__all__ = ['EAGER', 'M_TRIM_THRESHOLD', 'M_MMAP_THRESHOLD', 'COMPILE_FROM', 'Kernels', 'signature', 'copied', 'fused', 'compiled',
+           'rates', 'optimizer_step', 'fused_apply', 'in_bf16', 'make_kernels', 'Networks', 'zero_transitions',
+           'step_copies', 'call_all', 'tried_kernels', 'keep_freed_memory', 'compile_pays', 'check_compile']
 
 # %% ../nbs/14_kernels.ipynb #005-py
 class Kernels(NamedTuple):
-    """The four functions in which training spends its time; whether they are compiled, their caller cannot see."""
-    critic_target: Callable[..., Any]
-    critic_gradients: Callable[..., Any]
-    actor_gradients: Callable[..., Any]
-    dynamics_gradients: Callable[..., Any]
+    """The functions in which training spends its time; whether they are compiled, their caller cannot see."""
+    critic_target: Callable[..., Any] = critic_target
+    critic_gradients: Callable[..., Any] = critic_gradients
+    actor_gradients: Callable[..., Any] = actor_gradients
+    dynamics_gradients: Callable[..., Any] = dynamics_gradients
+    apply_gradients: Callable[..., None] = apply_gradients
+    compiled: bool = False
 
 
-EAGER = Kernels(critic_target, critic_gradients, actor_gradients, dynamics_gradients)
+EAGER = Kernels()
 
 # %% ../nbs/14_kernels.ipynb #007-py
-TRACING = dict(trace_autograd_ops=True, recompile_limit=1_000, accumulated_recompile_limit=10_000)
+def signature(argument: Any) -> Any:
+    """What a compiled function relies on: shapes, dtypes and devices of tensors, the values of numbers and names, the identity of all else."""
+    if isinstance(argument, Tensor):
+        return argument.shape, argument.dtype, argument.device
+    if isinstance(argument, (tuple, list)):
+        return tuple(signature(part) for part in argument)
+    return argument if argument is None or isinstance(argument, (int, float, str)) else id(argument)
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as one fused graph for each set of shapes and settings it meets; the first call of each takes seconds."""
-    fused = torch.compile(function, fullgraph=True, dynamic=False)
+def copied(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function with a code object of its own, under which the compiler keeps what it makes of it."""
+    return types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__,
+                              function.__defaults__, function.__closure__)
+
+# %% ../nbs/14_kernels.ipynb #007c-py
+def fused(function: Callable[..., Any], device_type: str) -> Callable[..., Any]:
+    """`function` as one graph, made at the first call for the shapes and objects it is given; later calls are not checked."""
+    options = {"guard_filter_fn": lambda guards: [False] * len(guards), "size_asserts": False, "cpp_wrapper": device_type == "cpu"}
+    return torch.compile(copied(function), fullgraph=True, dynamic=False, options=options)
+
+
+def compiled(function: Callable[..., Any], device_type: str = "cpu") -> Callable[..., Any]:
+    """`function` as one fused graph for each signature it meets; the first call of each takes seconds."""
+    versions: dict[Any, tuple[Callable[..., Any], list[Any]]] = {}
 
     def call(*arguments: Any) -> Any:
-        with torch._dynamo.config.patch(**TRACING):
-            return fused(*arguments)
+        key = signature(arguments), torch.get_num_threads(), torch.is_grad_enabled()
+        if key not in versions:
+            objects = [argument for argument in arguments if not isinstance(argument, (Tensor, tuple, list))]
+            versions[key] = fused(function, device_type), objects
+            with torch._dynamo.config.patch(trace_autograd_ops=True):
+                return versions[key][0](*arguments)
+        return versions[key][0](*arguments)
+
+    return call
+
+# %% ../nbs/14_kernels.ipynb #009b-py
+def rates(step: Tensor, lr: float, betas: tuple[float, float], rectified: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """(plain, adaptive, correction) at a step number t: lr / (1 - beta1^t); times r_t where it is defined, else 0; sqrt(1 - beta2^t)."""
+    t, (beta1, beta2) = step.double(), betas
+    left, correction = 1.0 - beta1**t, torch.sqrt(1.0 - beta2**t)
+    if not rectified:
+        return lr / left, lr / left, correction
+    most = 2.0 / (1.0 - beta2) - 1.0
+    length = most - 2.0 * t * beta2**t / correction**2
+    ratio = (length - 4.0) * (length - 2.0) * most / ((most - 4.0) * (most - 2.0) * length)
+    return lr / left, torch.where(length > 5.0, lr / left * torch.sqrt(ratio.clamp(min=0.0)), 0.0), correction
+
+
+def optimizer_step(parameters: Sequence[Tensor], gradients: Sequence[Tensor], means: Sequence[Tensor], squares: Sequence[Tensor], step: Tensor,
+                   lr: float, betas: tuple[float, float], eps: float, weight_decay: float, grad_clip: float, rectified: bool) -> None:
+    """One step of RAdam (`rectified`) or AdamW, in place, on gradients clipped elementwise; `step` counts this one already."""
+    with torch.no_grad():
+        plain, adaptive, correction = rates(step, lr, betas, rectified)
+        for parameter, gradient, mean, square in zip(parameters, gradients, means, squares, strict=True):
+            gradient = gradient.clamp(-grad_clip, grad_clip)
+            new_mean = mean + (1.0 - betas[0]) * (gradient - mean)
+            new_square = betas[1] * square + (1.0 - betas[1]) * gradient.square()
+            tiny = eps if rectified else eps * correction.to(mean.dtype)
+            scaled = (adaptive * correction).to(mean.dtype) / (new_square.sqrt() + tiny)
+            rate = torch.where(adaptive > 0.0, scaled, plain.to(mean.dtype))
+            parameter.copy_(parameter * (1.0 - lr * weight_decay) - rate * new_mean)
+            mean.copy_(new_mean)
+            square.copy_(new_square)
+
+# %% ../nbs/14_kernels.ipynb #009d-py
+def fused_apply(step_of: Callable[..., None]) -> Callable[..., None]:
+    """`apply_gradients`, with the arithmetic of RAdam or AdamW done by `step_of` (an `optimizer_step`, compiled)."""
+    def apply(gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer, grad_clip: float) -> None:
+        (group,) = optimizer.param_groups
+        parameters, rectified = group["params"], isinstance(optimizer, torch.optim.RAdam)
+        if not optimizer.state or not (rectified or isinstance(optimizer, torch.optim.AdamW)):
+            return apply_gradients(gradients, optimizer, grad_clip)
+        states = [optimizer.state[parameter] for parameter in parameters]
+        torch._foreach_add_([state["step"] for state in states], 1.0)
+        step_of(parameters, gradients, [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states], states[0]["step"],
+                group["lr"], group["betas"], group["eps"], group["weight_decay"], grad_clip, rectified)
+
+    return apply
+
+# %% ../nbs/14_kernels.ipynb #009h-py
+def in_bf16(function: Callable[..., Any], device_type: str) -> Callable[..., Any]:
+    """`function` with its matrix products in bfloat16."""
+    def call(*arguments: Any) -> Any:
+        with torch.autocast(device_type, torch.bfloat16):
+            return function(*arguments)
 
     return call
 
 
-def compiled_kernels() -> Kernels:
-    """The four functions, each to be compiled at its first call."""
-    return Kernels(*(compiled(function) for function in EAGER))
+def make_kernels(precision: str = "float32", device_type: str = "cpu", compile: bool = False) -> Kernels:
+    """The kernels of a precision, "float32" or "bf16", for a type of device; compiled ones compile at their first call."""
+    functions = EAGER[:4]
+    if precision == "bf16":
+        functions = [in_bf16(function, device_type) for function in functions]
+    if not compile:
+        return Kernels(*functions)
+    return Kernels(*(compiled(function, device_type) for function in functions), fused_apply(compiled(optimizer_step, device_type)), True)
 
 # %% ../nbs/14_kernels.ipynb #011-py
 class Networks(NamedTuple):
@@ -66,6 +155,13 @@ def zero_transitions(like: Transitions, *shape: int) -> Transitions:
     return Transitions(*(column.new_zeros(*shape, *column.shape[1:]) for column in like))
 
 
+def step_copies(kernels: Kernels, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Two steps of a copy of each optimizer on gradients of zero; the second has moments."""
+    for optimizer in map(copy.deepcopy, optimizers):
+        for _ in range(2):
+            kernels.apply_gradients([torch.zeros_like(p) for p in optimizer.param_groups[0]["params"]], optimizer, 1.0)
+
+
 def call_all(kernels: Kernels, config: Config, networks: Networks, batch: Transitions, model_batch: Transitions,
              noise: TargetNoise, actor_noise: Tensor) -> tuple[Any, Any, Any, Any]:
     """Every kernel once: the target, then the gradients of critic, actor and (where a model is used) dynamics."""
@@ -78,10 +174,10 @@ def call_all(kernels: Kernels, config: Config, networks: Networks, batch: Transi
         networks.world.dynamics, model_batch.obs, model_batch.action, model_batch.next_obs)
 
 
-def tried_kernels(config: Config, networks: Networks, like: Transitions) -> Kernels | None:
+def tried_kernels(config: Config, networks: Networks, like: Transitions, optimizers: Sequence[torch.optim.Optimizer] = ()) -> Kernels | None:
     """Compiled kernels that have been called once on zeros, shaped as in a run; `None`, with a warning, where that fails.
 
-    `like` gives the widths of observations and actions, the dtype and the device.
+    `like` gives the widths of observations and actions, the dtype and the device; the optimizers are copied, not stepped.
     """
     batch = zero_transitions(like, config.batch_size)
     model_batch = zero_transitions(like, config.members, config.dynamics_batch_size)
@@ -90,13 +186,25 @@ def tried_kernels(config: Config, networks: Networks, like: Transitions) -> Kern
     noise = TargetNoise(*(x.to(batch.obs.dtype) for x in noise))
     actor_noise = draw_actor_noise(config, *batch.obs.shape, generator).to(batch.obs.dtype)
     try:
-        kernels = compiled_kernels()
+        kernels = make_kernels(config.precision, batch.obs.device.type, compile=True)
         call_all(kernels, config, networks, batch, model_batch, noise, actor_noise)
+        step_copies(kernels, optimizers)
     except (RuntimeError, AttributeError, ImportError) as error:  # what torch raises without a compiler, or as an older version
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         warnings.warn(f"torch.compile does not work here ({type(error).__name__}: {reason}); training goes on without it, more slowly.")
         return None
     return kernels
+
+# %% ../nbs/14_kernels.ipynb #021c-py
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's names for its settings
+
+
+def keep_freed_memory() -> bool:
+    """Ask the C library to keep large freed blocks for the next use, for this process; whether it could be asked (glibc only)."""
+    if not sys.platform.startswith("linux"):
+        return False
+    library = ctypes.CDLL(None)
+    return hasattr(library, "mallopt") and bool(library.mallopt(M_MMAP_THRESHOLD, 2**25) and library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 # %% ../nbs/14_kernels.ipynb #022-py
 COMPILE_FROM = 10_000  # critic updates from which on a run wins back what compiling costs

@@ -42,7 +42,9 @@ def init_layers(members: int, sizes: list[int], generator: torch.Generator) -> l
 def linear(x: Tensor, layer: Layer) -> Tensor:
     """One affine layer x W + b of every member at once: (members, batch, in) to (members, batch, out)."""
     weight, bias = layer
-    return torch.baddbmm(bias, x, weight)
+    if weight.shape[-1] == 1:  # a product with a single column is a weighted sum, which the compiler can fuse with its neighbours
+        return (x * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
+    return torch.bmm(x, weight) + bias
 
 # %% ../nbs/05_networks.ipynb #023-py
 ACTIVATIONS = {"swish": F.silu, "relu": F.relu}

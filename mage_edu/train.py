@@ -26,10 +26,9 @@ from .dynamics import Dynamics, held_out_losses, train_dynamics, train_with_choi
 from .envs import (ActionScale, EnvironmentFault, TransitionFn, checked_reset, checked_step, never, reward_fn, termination_fn,
                            why_unknown)
 from .evaluate import Evaluator
-from .kernels import EAGER, Kernels, Networks, tried_kernels
+from .kernels import EAGER, Kernels, Networks, make_kernels, tried_kernels
 from .learned import (LearnedPart, LearnedReward, LearnedTermination, held_out_rows, measured, median_cosine, rows_of, total_slope,
                               train_learned)
-from .networks import apply_gradients
 from .replay import Normalizer, ReplayBuffer
 from .simulator import SimulatedDynamics
 from .targets import World, draw_actor_noise, draw_noise
@@ -192,10 +191,13 @@ def build_world(config: Config, env: gym.Env, generator: torch.Generator, device
 
 def build_optimizer(config: Config, module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
     """The configured optimizer for a network; the weight decay is decoupled from the gradient."""
-    parameters = [{"params": list(module.parameters())}]  # as a group, so that there may be none: a simulator has no weights
+    parameters = list(module.parameters())
+    on_gpu = any(parameter.is_cuda for parameter in parameters)
+    passes = dict(foreach=True, capturable=on_gpu)  # capturable: the step count stays on the GPU, which need not wait for the CPU
+    group = [{"params": parameters}]  # as a group, so that there may be none: a simulator has no weights
     if config.optimizer == "adam":
-        return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, foreach=True)
-    return torch.optim.RAdam(parameters, lr, weight_decay=weight_decay, decoupled_weight_decay=True, foreach=True)
+        return torch.optim.AdamW(group, lr, weight_decay=weight_decay, **passes)
+    return torch.optim.RAdam(group, lr, weight_decay=weight_decay, decoupled_weight_decay=True, **passes)
 
 # %% ../nbs/15_train.ipynb #029-py
 def build_actor(config: Config, obs_dim: int, act_dim: int, seed: int) -> Actor:
@@ -231,6 +233,7 @@ def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cp
         build_optimizer(config, world.dynamics, config.dynamics_lr, config.dynamics_weight_decay),
         ReplayBuffer(config.replay_capacity, obs_dim, act_dim, seeds.replay, device), Normalizer(obs_dim, act_dim),
         torch.Generator(device).manual_seed(seeds.updates), init(seeds.exploration), sources, learned,
+        make_kernels(config.precision, torch.device(device).type),
     )
 
 # %% ../nbs/15_train.ipynb #032-py
@@ -356,14 +359,14 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
         config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise
     )
     loss, gradients = learner.kernels.critic_gradients(config, learner.critic, target)
-    apply_gradients(gradients, learner.critic_optimizer, config.grad_clip)
+    learner.kernels.apply_gradients(gradients, learner.critic_optimizer, config.grad_clip)
     losses = {"critic_loss": loss.total, "value_loss": loss.value, "gradient_loss": loss.gradient,
               "target_size": target.value.abs().amax()}
     learner.updates += 1
     if learner.updates % config.policy_delay == 0:
         actor_noise = draw_actor_noise(config, *batch.obs.shape, learner.update_generator)
         loss_pi, gradients = learner.kernels.actor_gradients(config, learner.world, learner.actor, learner.critic, batch.obs, actor_noise)
-        apply_gradients(gradients, learner.actor_optimizer, config.grad_clip)
+        learner.kernels.apply_gradients(gradients, learner.actor_optimizer, config.grad_clip)
         polyak_update(learner.target_actor, learner.actor, config.polyak)
         losses["actor_loss"] = loss_pi
     if learner.updates % config.policy_delay == 0 or not config.delay_target_critic:
@@ -377,7 +380,7 @@ def dynamics_update(learner: Learner) -> dict[str, Tensor]:
     learner.dynamics.set_normalizer(learner.normalizer)
     loss = (train_with_choice if config.dynamics_early_choice else train_dynamics)(
         learner.dynamics, learner.dynamics_optimizer, learner.replay, config.dynamics_batches, config.dynamics_batch_size,
-        config.dynamics_grad_clip, learner.kernels.dynamics_gradients, period,
+        config.dynamics_grad_clip, learner.kernels.dynamics_gradients, period, learner.kernels.apply_gradients,
     )
     learner.dynamics_rounds += 1
     unseen = held_out_losses(learner.dynamics, learner.replay, period) if period else None
@@ -442,8 +445,9 @@ def refresh_normalizers(learner: Learner) -> None:
 def compile_learner(learner: Learner) -> bool:
     """Give the learner compiled kernels, tried out on zeros; whether that worked. Takes seconds from the cache, a minute or more the first time."""
     networks = Networks(learner.world, learner.actor, learner.critic, learner.target_actor, learner.target_critic)
-    kernels = tried_kernels(learner.config, networks, learner.replay.data)
-    learner.kernels = EAGER if kernels is None else kernels
+    optimizers = [learner.actor_optimizer, learner.critic_optimizer] + [learner.dynamics_optimizer] * learner.config.uses_model
+    kernels = tried_kernels(learner.config, networks, learner.replay.data, optimizers)
+    learner.kernels = kernels or learner.kernels
     return kernels is not None
 
 # %% ../nbs/15_train.ipynb #066-py
