@@ -23,7 +23,7 @@ from mage_edu.envs import make_env
 from mage_edu.evaluate import Evaluator, Policy
 from mage_edu.storage import write_atomic
 
-EVAL_INTERVAL, EVAL_EPISODES = 5_000, 10
+EVAL_INTERVAL, EVAL_EPISODES = 10_000, 10
 COLUMNS = ("env", "library", "seed", "step", "return")
 LIBRARIES = ("mage_edu", "stable_baselines3")
 

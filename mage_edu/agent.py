@@ -22,15 +22,15 @@ from .diagnostics import Diagnoser
 from .evaluate import Evaluator, plot_curves, rollout_frames
 from .recorded import read_recorded
 from .resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
-from .storage import RunFolder, evaluation_curve, load_agent, save_agent, write_figure, write_video
+from .storage import RunFolder, evaluation_curve, load_agent, read_table, save_agent, write_figure, write_video
 from .train import Divergence, Learner, act, build_learner, compile_learner, first_interrupt, refuse_to_answer, train, use_recorded
 
 # %% auto #0
 __all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_learner',
-           'record_video', 'summary_of', 'keep', 'tables_of', 'save_checkpoint', 'Reporter', 'open_tensorboard',
-           'describe_run', 'check_steps', 'check_simulator', 'MAGEAgent', 'split_given', 'check_given',
-           'check_remembered', 'announce', 'start_count', 'settle_compile', 'run_and_save', 'keep_what_there_is',
-           'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'rebuilt', 'unbegun']
+           'record_video', 'summary_of', 'keep', 'tables_of', 'save_checkpoint', 'last_row', 'counted_on', 'Reporter',
+           'open_tensorboard', 'describe_run', 'check_steps', 'check_simulator', 'MAGEAgent', 'split_given',
+           'check_given', 'check_remembered', 'announce', 'start_count', 'settle_compile', 'run_and_save',
+           'keep_what_there_is', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'rebuilt', 'unbegun']
 
 # %% ../nbs/16_agent.ipynb #006-py
 def pick_device(device: str | torch.device) -> torch.device:
@@ -184,6 +184,17 @@ def save_checkpoint(agent: MAGEAgent) -> None:
 SHOWN = {"return": "return", "episode_return": "episode", "critic_loss": "critic", "actor_loss": "actor", "dynamics_loss": "dynamics"}
 
 
+def last_row(table: Path) -> dict[str, float]:
+    """The last row of a table; nothing where there is none yet."""
+    rows = read_table(table) if table.exists() else []
+    return rows[-1] if rows else {}
+
+
+def counted_on(row: dict[str, float], before: dict[str, float]) -> dict[str, float]:
+    """A row of timings with the seconds that an earlier part of the run took."""
+    return {name: value if name == "step" else round(value + before.get(name, 0.0), 3) for name, value in row.items()}
+
+
 class Reporter:
     """The hook of an agent's run: takes rows to the run folder, TensorBoard, the progress bar and the user's callback."""
 
@@ -191,12 +202,15 @@ class Reporter:
         from tqdm.auto import tqdm
 
         self.agent, self.callback, self.begun = agent, callback, agent.num_timesteps
+        self.before = {} if agent.run is None else last_row(agent.run.timings.path)  # the clock of a run in parts goes on
         self.shown: dict[str, str] = {}
         self.writer = open_tensorboard(agent.run.path) if agent.tensorboard else None
         self.bar = tqdm(total=steps, unit="step", disable=not progress_bar)
 
     def __call__(self, kind: str, rows: list[dict[str, float]]) -> bool:
         """Take rows of one kind; whether to go on."""
+        if kind == "timings":
+            rows = [counted_on(row, self.before) for row in rows]
         if self.agent.run is not None:
             keep(self.agent, kind, rows)
         if kind == "checkpoint":

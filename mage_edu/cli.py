@@ -4,7 +4,7 @@
 __all__ = ['Settings', 'ADDED', 'COMMANDS', 'field_comments', 'optional_settings', 'given', 'check_count', 'run_file',
            'output_file', 'use_threads', 'Train', 'report_training', 'film_if_possible', 'Resume', 'Evaluate', 'Video',
            'Diagnose', 'diagnosis_lines', 'draw_diagnostics', 'run_label', 'Plot', 'Envs', 'Sweep', 'summary_lines',
-           'Bench', 'parse', 'main']
+           'time_lines', 'draw_sweep', 'Bench', 'parse', 'main']
 
 # %% ../nbs/19_cli.ipynb #003-py
 import dataclasses
@@ -325,27 +325,25 @@ class Sweep:
     seeds: tuple[int, ...] = (0, 1, 2)  # seeds
     steps: int = 10_000  # environment steps of each run
     size: str = "laptop"  # paper, laptop or tiny
-    workers: int = 1  # runs at once, one thread each
+    workers: int = 1  # runs at once, one thread each; with --address the cluster decides
     out: Path = Path("runs/sweep")  # folder of the sweep
     overrides: tuple[str, ...] = ("default",)  # each word is one variant: name=value[,name=value...], or default for no change
     device: str = "auto"  # auto, cpu or cuda
+    backend: str = "loky"  # who trains: loky (processes of this machine), dask or ray (a cluster)
+    address: str | None = None  # of a running cluster, as tcp://host:8786; without it, dask and ray start one on this machine
 
     def run(self) -> int:
         """Run what is missing; status 1 when a run failed."""
-        from mage_edu.evaluate import plot_curves
-        from mage_edu.storage import write_figure
-        from mage_edu.sweep import folder_name, make_jobs, read_sweep, run_sweep, sweep_curves, sweep_summary, write_diagnostics
+        from mage_edu.sweep import make_jobs, read_times, run_sweep, sweep_summary, time_summary, write_diagnostics
 
         jobs = make_jobs(self.out, self.envs, self.algorithms, self.seeds, self.steps, self.size, self.overrides)
-        rows = run_sweep(jobs, self.workers, self.device, report=lambda line: print(line, flush=True))
-        for line in summary_lines(sweep_summary(rows)):
+        report = lambda line: print(line, flush=True)
+        rows = run_sweep(jobs, self.workers, self.device, report, self.backend, self.address)
+        for line in summary_lines(sweep_summary(rows)) + time_lines(time_summary(read_times(self.out))):
             print(line)
         for env in self.envs:
-            if curves := sweep_curves(read_sweep(self.out), env):  # earlier sweeps into the same folder too
-                picture = self.out / f"{folder_name(env)}.png"
-                write_figure(picture, plot_curves(curves, env))
-                print(f"curves: {picture}")
-        print(f"table: {self.out / 'sweep.csv'}")
+            draw_sweep(self.out, env)
+        print(f"table: {self.out / 'sweep.csv'}\nat equal seconds: {self.out / 'times.csv'}")
         if table := write_diagnostics(self.out, jobs):
             print(f"diagnostics: {table}")
         failed = {(row["env"], row["algorithm"], row["label"], row["seed"]): row["error"] for row in rows if row["status"] == "failed"}
@@ -363,6 +361,30 @@ def summary_lines(summary: list[dict[str, Any]]) -> list[str]:
         lines.append(f"{' '.join(name)}, step {row['step']}, {row['seeds']} seeds: "
                      f"mean {row['mean']:.1f}{between('mean')}, IQM {row['iqm']:.1f}{between('iqm')}")
     return lines
+
+
+def time_lines(summary: list[dict[str, Any]]) -> list[str]:
+    """One line for each environment, algorithm and label: what it had reached when the quickest run was over."""
+    lines = []
+    for row in summary:
+        name = f"{' '.join(row[part] for part in ('env', 'algorithm', 'label'))}, after {row['seconds']:.1f} s of training"
+        reached = f"step {row['step']:.0f}, {row['seeds']} seeds: mean {row['mean']:.1f}, IQM {row['iqm']:.1f}" if row["seeds"] else "not evaluated yet"
+        lines.append(f"{name}: {reached}")
+    return lines
+
+
+def draw_sweep(out: Path, env: str) -> None:
+    """The pictures of one environment of a sweep's folder, over steps and over seconds; earlier sweeps into the folder are in them too."""
+    from mage_edu.evaluate import plot_curves
+    from mage_edu.storage import write_figure
+    from mage_edu.sweep import folder_name, read_sweep, read_times, sweep_curves, time_curves
+
+    drawn = ((f"{folder_name(env)}.png", sweep_curves(read_sweep(out), env), "environment steps"),
+             (f"{folder_name(env)}-seconds.png", time_curves(read_times(out), env), "seconds of training, evaluations not counted"))
+    for name, curves, xlabel in drawn:
+        if curves:
+            write_figure(out / name, plot_curves(curves, env, xlabel))
+            print(f"curves: {out / name}")
 
 # %% ../nbs/19_cli.ipynb #051-py
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ DIAGNOSTICS = ("step", "discounted_return", "value", "value_correlation", "q_slo
                "policy_gradient_cosine", "policy_gradient_error", "policy_gradient_self",
                "climb_gain", "climb_gain_stderr", "true_gain", "true_gain_stderr", "model_error", "model_error_k", "disagreement",
                "coverage_90", "jacobian_cosine", "jacobian_error")
-TIMINGS = ("step", "seconds", "environment", "dynamics", "updates", "evaluation")  # seconds since the start, and in each part
+TIMINGS = ("step", "seconds", "environment", "dynamics", "updates", "evaluation")  # seconds since the run began, and in each part
 
 # %% ../nbs/12_storage.ipynb #032-py
 @contextmanager
