@@ -12,7 +12,11 @@ TINY = ["--env", "Pendulum-v1", "--size", "tiny", "--warmup-steps", "60", "--eva
         "--dynamics-batches", "5"]
 MISTAKES = {  # what was wrong: (arguments, a part of the message)
     "environment": ("train --env HalfCheetah --out run", "Did you mean 'HalfCheetah-v5'"),
-    "discrete actions": ("train --env CartPole-v1 --out run", "unknown environment 'CartPole-v1'"),
+    "discrete actions": ("train --env CartPole-v1 --out run", "expected a bounded Box (continuous actions)"),
+    "package that is not there": ("train --env nowhere:Robot-v0 --out run", "the package 'nowhere' cannot be imported"),
+    "known where nothing is known": ("train --env MountainCarContinuous-v0 --reward known --out run", "has no formulas here"),
+    "data that are not there": ("train --env Pendulum-v1 --data nowhere.npz --out run", "there is no such file of recorded transitions"),
+    "data of another kind": ("train --env Pendulum-v1 --data file --out run", "ends in .npz or .safetensors"),
     "algorithm": ("train --algorithm mgae --out run", "Did you mean 'mage'"),
     "size": ("train --size labtop --out run", "Did you mean 'laptop'"),
     "steps": ("train --steps -5 --out run", "--steps=-5"),
@@ -194,3 +198,19 @@ def test_help_is_readable_and_loads_no_torch(tmp_path):
                               env={**os.environ, "COLUMNS": "200"})
         assert done.returncode == 0 and part in done.stdout, done.stdout + done.stderr
         assert "heavy: []" in done.stdout
+
+
+def test_an_environment_nobody_knows_trains_from_recorded_transitions(desk, capsys):
+    from mage_edu.envs import make_env
+    from mage_edu.recorded import record, write_arrays
+
+    env = "gymnasium:MountainCarContinuous-v0"
+    write_arrays(desk / "data.npz", record(make_env(env), 80))
+    few = ["--size", "tiny", "--eval-interval", "20", "--eval-episodes", "1", "--eval-max-steps", "30", "--dynamics-batches", "3"]
+    assert cli.main(["train", "--env", env, "--steps", "20", "--data", "data.npz", *few]) == 0
+    assert "are learned from its transitions" in capsys.readouterr().out
+    run = desk / "runs" / "gymnasium-MountainCarContinuous-v0-mage-1"
+    assert cli.main(["resume", str(run), "--steps", "30"]) == 0 and cli.main(["evaluate", str(run), "--episodes", "1"]) == 0
+    assert cli.main(["sweep", "--envs", env, "--algorithms", "td3", "--seeds", "0", "--steps", "210", "--size", "tiny", "--out", "sweep",
+                     "--overrides", "eval_episodes=1,eval_interval=210"]) == 0
+    assert (desk / "sweep" / "gymnasium-MountainCarContinuous-v0" / "td3-eval_episodes=1,eval_interval=210" / "seed-0").is_dir()

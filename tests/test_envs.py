@@ -449,3 +449,27 @@ def test_action_scale_goes_to_the_bounds_and_back(env_id):
     action = torch.rand(100, *space.shape, generator=torch.Generator().manual_seed(2)) * 2 - 1
     assert torch.allclose(scale.to_actor(scale.to_env(action)), action, atol=1e-6)
     assert all(space.contains(a) for a in scale.to_env(action).numpy())
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_formulas_keep_dtype_and_device(env_id, dtype):
+    env = make_env(env_id)
+    dims = env.observation_space.shape[0], env.action_space.shape[0]
+    for device in ("cpu", "meta"):  # a tensor made on another device on the way would fail on the second
+        obs, action = (torch.zeros(4, dim, dtype=dtype, device=device) for dim in dims)
+        reward, terminated = reward_fn(env)(obs, action, obs), termination_fn(env)(obs, action, obs)
+        assert (reward.dtype, reward.device.type, reward.shape) == (dtype, device, (4,))
+        assert (terminated.dtype, terminated.device.type, terminated.shape) == (torch.bool, device, (4,))
+
+
+def test_the_two_historical_bugs_are_caught():
+    """Swimmer's control cost summed over the batch, and Humanoid with Ant's heights: the checks above notice both."""
+    data = transitions("Swimmer-v5")
+    summed = lambda obs, action, next_obs: next_obs[..., 0] - 1e-4 * action.square().sum()
+    whole = summed(*arguments(data))
+    parts = torch.cat([summed(*arguments(data, slice(start, start + 999))) for start in range(0, STEPS, 999)])
+    assert not torch.allclose(parts, whole, atol=1e-3) and (whole - data["reward"]).abs().max() > 0.1
+    data = transitions("Humanoid-v5")
+    wrong = TASKS["Ant-v5"].termination_fn(*arguments(data))
+    assert (wrong != data["terminated"]).double().mean() > 0.9
