@@ -19,18 +19,21 @@ from .envs import (EnvironmentFault, TransitionFn, arguments_of, draw_faster, id
                            why_unknown)
 from .kernels import check_compile, compile_pays, keep_freed_memory
 from .diagnostics import Diagnoser
+from .dynamics import DynamicsBuilder
 from .evaluate import Evaluator, plot_curves, rollout_frames
 from .recorded import read_recorded
 from .resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
 from .storage import RunFolder, evaluation_curve, load_agent, read_table, save_agent, write_figure, write_video
 from .train import Divergence, Learner, act, build_learner, compile_learner, first_interrupt, refuse_to_answer, train, use_recorded
+from .updates import CriticLossFn, check_critic_loss
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_learner',
-           'record_video', 'summary_of', 'keep', 'tables_of', 'save_checkpoint', 'last_row', 'counted_on', 'Reporter',
-           'open_tensorboard', 'describe_run', 'check_steps', 'check_simulator', 'MAGEAgent', 'split_given',
-           'check_given', 'check_remembered', 'announce', 'start_count', 'settle_compile', 'run_and_save',
-           'keep_what_there_is', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'rebuilt', 'unbegun']
+__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'FORGOTTEN_LOSS', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner',
+           'diagnose_learner', 'record_video', 'summary_of', 'keep', 'tables_of', 'save_checkpoint', 'last_row',
+           'counted_on', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps', 'check_simulator', 'MAGEAgent',
+           'split_given', 'check_given', 'check_remembered', 'announce', 'start_count', 'settle_compile',
+           'run_and_save', 'keep_what_there_is', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into',
+           'rebuilt', 'unbegun']
 
 # %% ../nbs/16_agent.ipynb #006-py
 def pick_device(device: str | torch.device) -> torch.device:
@@ -60,7 +63,7 @@ class ActingAgent:
     """
 
     def __init__(self, asked: str | gym.Env | Callable[..., gym.Env], config: Config, device: torch.device,
-                 given: Mapping[str, TransitionFn] | None = None):
+                 given: Mapping[str, Callable[..., Any]] | None = None):
         self.config, self.device, self.given = config, device, dict(given or {})
         self.env = make_env(asked, learned=not {"auto", "known"} & {config.reward, config.termination})
         self.env_id = asked if isinstance(asked, str) else id_of(self.env)
@@ -276,7 +279,8 @@ class MAGEAgent(ActingAgent):
 
     `env` is an id, an environment with bounded continuous actions, or a function that makes one; every `Config` field is a keyword.
     `reward` and `termination` may also be functions over batched torch tensors (obs, action, next_obs), which the warm-up compares with the
-    environment; where no formula is known, both are learned. `data` is a file of recorded transitions, or "minari:NAME", in the place of
+    environment; where no formula is known, both are learned. `critic_loss` may be a function (config, critic, target) -> `CriticLoss`,
+    `dynamics` one that builds a model, (config, obs_dim, act_dim, generator) -> `Dynamics`. `data` is a file of recorded transitions, or "minari:NAME", in the place of
     the warm-up. `out` names a new run folder; `None` keeps nothing on disk.
     `compile` fuses the updates by `torch.compile`: "auto" when the run is long enough for it to pay.
     Raises `ValueError` or `FileExistsError`, with nothing written, for what cannot work.
@@ -293,6 +297,8 @@ class MAGEAgent(ActingAgent):
             raise ValueError("tensorboard=True with out=None: the log needs a run folder; give out.")
         check_simulator(config, compile)
         super().__init__(env, config, pick_device(device), given)
+        if "critic_loss" in given and config.critic_loss == "given" and given["critic_loss"] is not FORGOTTEN_LOSS:
+            check_critic_loss(given["critic_loss"], config, self.learner.critic)
         if config.diagnose_interval:
             Diagnoser(config, self.new_env).close()  # raises where the environment cannot be diagnosed
         announce(self)
@@ -336,38 +342,46 @@ class MAGEAgent(ActingAgent):
 
     @classmethod
     def load(cls, path: str | Path, env: str | gym.Env | Callable[..., gym.Env] | None = None, device: str = "auto",
-             reward: TransitionFn | None = None, termination: TransitionFn | None = None) -> MAGEAgent:
+             reward: TransitionFn | None = None, termination: TransitionFn | None = None,
+             critic_loss: CriticLossFn | None = None, dynamics: DynamicsBuilder | None = None) -> MAGEAgent:
         """The agent of an agent folder or a run folder; it predicts exactly as the saved one did. Details: `load_into`."""
-        functions = {name: function for name, function in (("reward", reward), ("termination", termination)) if function is not None}
-        return load_into(cls, path, env, device, functions)
+        functions = dict(reward=reward, termination=termination, critic_loss=critic_loss, dynamics=dynamics)
+        return load_into(cls, path, env, device, {name: function for name, function in functions.items() if function is not None})
 
 # %% ../nbs/16_agent.ipynb #40b-py
-FUNCTIONS = ("reward", "termination")
+FUNCTIONS = {  # settings that may be a function of the user's, and what it is called with
+    "reward": "over batched torch tensors (obs, action, next_obs)", "termination": "over batched torch tensors (obs, action, next_obs)",
+    "critic_loss": "(config, critic, target) -> CriticLoss", "dynamics": "(config, obs_dim, act_dim, generator) -> Dynamics",
+}
 
 
-def split_given(settings: Mapping[str, Any]) -> tuple[dict[str, TransitionFn], dict[str, Any]]:
+FORGOTTEN_LOSS = refuse_to_answer("critic_loss")  # of an agent that was loaded to act
+
+
+def split_given(settings: Mapping[str, Any]) -> tuple[dict[str, Callable[..., Any]], dict[str, Any]]:
     """The functions among some settings, and the settings with "given" in their places."""
     given = {name: settings[name] for name in FUNCTIONS if callable(settings.get(name))}
     return given, dict(settings) | {name: "given" for name in given}
 
 
-def check_given(config: Config, given: Mapping[str, TransitionFn]) -> None:
+def check_given(config: Config, given: Mapping[str, Callable[..., Any]]) -> None:
     """Raise `ValueError` where the configuration says "given" and nothing was."""
-    for name in FUNCTIONS:
+    for name, signature in FUNCTIONS.items():
         if getattr(config, name) == "given" and name not in given:
-            raise ValueError(f"{name}='given': pass the function itself, {name}=function, over batched torch tensors (obs, action, next_obs).")
+            raise ValueError(f"{name}='given': pass the function itself, {name}=function, {signature}.")
 
 
 def check_remembered(agent: MAGEAgent) -> None:
     """Raise `ValueError` where a loaded agent is to learn without the functions it learned with."""
-    if agent.forgotten and agent.config.uses_model:
-        raise ValueError(f"this agent's {' and '.join(agent.forgotten)} was a function of its user's, which no file holds; pass it again: "
-                         f"MAGEAgent.load(path, {agent.forgotten[0]}=function).")
+    needed = [name for name in agent.forgotten if name == "critic_loss" or agent.config.uses_model]
+    if needed:
+        raise ValueError(f"this agent's {' and '.join(needed)} was a function of its user's, which no file holds; pass it again: "
+                         f"MAGEAgent.load(path, {needed[0]}=function).")
 
 
 def announce(agent: MAGEAgent) -> None:
     """Say which functions are learned without having been asked for, and why."""
-    unasked = [name for name in FUNCTIONS if getattr(agent.config, name) == "auto" and agent.learner.sources[name] == "learned"]
+    unasked = [name for name in agent.learner.sources if getattr(agent.config, name) == "auto" and agent.learner.sources[name] == "learned"]
     if unasked:
         print(f"environment {agent.env_id} {why_unknown(agent.env)}: {' and '.join(unasked)} {'are' if len(unasked) > 1 else 'is'} learned from its transitions")
 
@@ -474,10 +488,11 @@ def warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 # %% ../nbs/16_agent.ipynb #046-py
 def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Callable[..., gym.Env] | None, device: str,
-              functions: Mapping[str, TransitionFn]) -> MAGEAgent:
+              functions: Mapping[str, Callable[..., Any]]) -> MAGEAgent:
     """An agent of class `cls` from an agent folder or a run folder.
 
-    `env` is needed where the environment was made by hand, `functions` (reward=, termination=) to learn on where they were the user's.
+    `env` is needed where the environment was made by hand, `functions` (reward=, termination=, critic_loss=) to learn on where they were the user's,
+    and dynamics= where the model was.
     From a run folder with checkpoints, `learn(..., reset_num_timesteps=False)` continues that run. The replay buffer and the
     optimizers' moments are not part of an agent folder: from one, `learn` first takes `warmup_steps` steps with the saved policy
     to fill the buffer. Raises `FileNotFoundError` or `ValueError` when the files or the environment do not fit.
@@ -501,7 +516,7 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
 
 
 def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], settings: Mapping[str, Any],
-            env: str | gym.Env | Callable[..., gym.Env] | None, device: str, functions: Mapping[str, TransitionFn],
+            env: str | gym.Env | Callable[..., gym.Env] | None, device: str, functions: Mapping[str, Callable[..., Any]],
             data: str | None = None) -> MAGEAgent:
     """A fresh agent with the settings and the environment of a saved one. Raises `ValueError` where the environment is missing or another."""
     if env is None and content.get("env_by_hand"):
@@ -509,7 +524,11 @@ def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], 
                          "pass it, as in MAGEAgent.load(path, env=MyEnv()).")
     if unknown := set(functions) - {name for name in FUNCTIONS if settings.get(name) == "given"}:
         raise ValueError(f"{path}: {', '.join(sorted(unknown))} was not a function of its user's when this agent was saved; leave it out.")
-    missing = {name: refuse_to_answer(name) for name in FUNCTIONS if settings.get(name) == "given" and name not in functions}
+    if settings.get("dynamics") == "given" and "dynamics" not in functions:
+        raise ValueError(f"{path}: the model of this agent was built by a function of its user's, which no file holds; pass it again: "
+                         "MAGEAgent.load(path, dynamics=function).")
+    missing = {name: FORGOTTEN_LOSS if name == "critic_loss" else refuse_to_answer(name)
+               for name in FUNCTIONS if settings.get(name) == "given" and name not in functions}
     asked = make_env(content["env"], learned=True, **content["env_arguments"]) if env is None else env
     agent = cls(asked, device=device, data=data, **dict(settings) | dict(functions) | missing)
     if env is not None and id_of(agent.env) != content["env"].rpartition(":")[2]:

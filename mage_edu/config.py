@@ -51,7 +51,7 @@ class AgentSettings:
     actor_lr: float = 1e-4  # learning rate
     critic_lr: float = 1e-4
     grad_clip: float = 5.0  # elementwise, for actor and critics; a huge number switches it off
-    critic_loss: Literal["huber", "squared"] = "huber"  # of the TD error, and of the norm of its action-gradient
+    critic_loss: Literal["huber", "squared", "given"] = "huber"  # of the TD error, and of the norm of its action-gradient; given: a user's function
     actor_climbs: Literal["minimum", "first"] = "minimum"  # which of the twins' values the actor climbs
     preactivation_weight: float = 0.0  # weight of the squared pre-tanh outputs in the actor loss
     polyak: float = 0.005  # tau: the share of the online weights that enters the target weights per update
@@ -69,7 +69,7 @@ class AgentSettings:
 class DynamicsSettings:
     """The dynamics ensemble and its training."""
     model: Literal["learned", "simulator"] = "learned"  # what imagines transitions: the ensemble, or the simulator with its true derivatives
-    dynamics: Literal["probabilistic", "deterministic"] = "probabilistic"  # whether a member predicts a Gaussian, or a number by least squares
+    dynamics: Literal["probabilistic", "deterministic", "given"] = "probabilistic"  # a Gaussian, or a number by least squares; given: a user's model
     members: int = 8  # networks in the ensemble
     dynamics_sampling: Literal["member", "moments"] = "member"  # each sample from one member, or from all members' Gaussian: `members` times the cost
     dynamics_layers: int = 4  # hidden layers
@@ -180,6 +180,8 @@ def check_combinations(config: "Config") -> None:
         )
     if config.actor_horizon_mean and config.actor_horizon == 0:
         raise ValueError("actor_horizon_mean=True with actor_horizon=0: there is no horizon to average over; raise actor_horizon.")
+    if config.dynamics == "given" and not config.learns_model:
+        raise ValueError(f"dynamics='given' with algorithm={config.algorithm!r} and model={config.model!r}: nothing would be imagined with that model; leave dynamics out.")
     if config.dynamics_early_choice and config.dynamics_validation == 0:
         raise ValueError("dynamics_early_choice=True with dynamics_validation=0: nothing is held out to choose by; set it to 0.1, say.")
     if config.learns_model and config.dynamics_sampling == "member" and config.batch_size % config.members:

@@ -131,9 +131,12 @@ def in_bf16(function: Callable[..., Any], device_type: str) -> Callable[..., Any
     return call
 
 
-def make_kernels(precision: str = "float32", device_type: str = "cpu", compile: bool = False) -> Kernels:
-    """The kernels of a precision, "float32" or "bf16", for a type of device; compiled ones compile at their first call."""
-    functions = EAGER[:4]
+def make_kernels(precision: str = "float32", device_type: str = "cpu", compile: bool = False, eager: Kernels = EAGER) -> Kernels:
+    """The kernels of a precision, "float32" or "bf16", for a type of device; compiled ones compile at their first call.
+
+    `eager` has the functions themselves, among them perhaps a user's own loss.
+    """
+    functions = eager[:4]
     if precision == "bf16":
         functions = [in_bf16(function, device_type) for function in functions]
     if not compile:
@@ -174,7 +177,8 @@ def call_all(kernels: Kernels, config: Config, networks: Networks, batch: Transi
         networks.world.dynamics, model_batch.obs, model_batch.action, model_batch.next_obs)
 
 
-def tried_kernels(config: Config, networks: Networks, like: Transitions, optimizers: Sequence[torch.optim.Optimizer] = ()) -> Kernels | None:
+def tried_kernels(config: Config, networks: Networks, like: Transitions, optimizers: Sequence[torch.optim.Optimizer] = (),
+                  eager: Kernels = EAGER) -> Kernels | None:
     """Compiled kernels that have been called once on zeros, shaped as in a run; `None`, with a warning, where that fails.
 
     `like` gives the widths of observations and actions, the dtype and the device; the optimizers are copied, not stepped.
@@ -186,7 +190,7 @@ def tried_kernels(config: Config, networks: Networks, like: Transitions, optimiz
     noise = TargetNoise(*(x.to(batch.obs.dtype) for x in noise))
     actor_noise = draw_actor_noise(config, *batch.obs.shape, generator).to(batch.obs.dtype)
     try:
-        kernels = make_kernels(config.precision, batch.obs.device.type, compile=True)
+        kernels = make_kernels(config.precision, batch.obs.device.type, compile=True, eager=eager)
         call_all(kernels, config, networks, batch, model_batch, noise, actor_noise)
         step_copies(kernels, optimizers)
     except (RuntimeError, AttributeError, ImportError) as error:  # what torch raises without a compiler, or as an older version

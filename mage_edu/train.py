@@ -11,7 +11,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Callable, Iterator, Mapping, NamedTuple
+from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -22,7 +22,7 @@ from .actor import Actor, add_noise
 from .config import Config
 from .critic import Critic
 from .diagnostics import Diagnoser
-from .dynamics import Dynamics, held_out_losses, train_dynamics, train_with_choice
+from .dynamics import Dynamics, DynamicsBuilder, check_dynamics, held_out_losses, train_dynamics, train_with_choice
 from .envs import (ActionScale, EnvironmentFault, TransitionFn, checked_reset, checked_step, never, reward_fn, termination_fn,
                            why_unknown)
 from .evaluate import Evaluator
@@ -32,17 +32,17 @@ from .learned import (LearnedPart, LearnedReward, LearnedTermination, held_out_r
 from .replay import Normalizer, ReplayBuffer
 from .simulator import SimulatedDynamics
 from .targets import World, draw_actor_noise, draw_noise
-from .updates import polyak_update
+from .updates import critic_gradients_of, polyak_update
 
 # %% auto #0
 __all__ = ['FORMULAS', 'COMPARED', 'Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy',
-           'source_of', 'refuse_to_answer', 'build_learned', 'world_function', 'build_world', 'build_optimizer',
-           'build_actor', 'build_critic', 'build_learner', 'act', 'inside', 'explore', 'begin_episode', 'check_finite',
-           'answer', 'check_formulas', 'in_env_units', 'check_promise', 'environment_step', 'agent_update',
-           'dynamics_update', 'learned_update', 'learned_due', 'learned_quality', 'slope_cosine', 'dynamics_due',
-           'refresh_due', 'refresh_normalizers', 'compile_learner', 'ready', 'check_recorded', 'use_recorded',
-           'Divergence', 'largest', 'network_sizes', 'check_health', 'reset_agent', 'handle_divergence',
-           'learning_step', 'Stopwatch', 'Interrupt', 'first_interrupt', 'train']
+           'source_of', 'refuse_to_answer', 'build_learned', 'world_function', 'build_dynamics', 'build_world',
+           'build_optimizer', 'build_actor', 'build_critic', 'eager_kernels', 'build_learner', 'act', 'inside',
+           'explore', 'begin_episode', 'check_finite', 'answer', 'check_formulas', 'in_env_units', 'check_promise',
+           'environment_step', 'agent_update', 'dynamics_update', 'learned_update', 'learned_due', 'learned_quality',
+           'slope_cosine', 'dynamics_due', 'refresh_due', 'refresh_normalizers', 'compile_learner', 'ready',
+           'check_recorded', 'use_recorded', 'Divergence', 'largest', 'network_sizes', 'check_health', 'reset_agent',
+           'handle_divergence', 'learning_step', 'Stopwatch', 'Interrupt', 'first_interrupt', 'train']
 
 # %% ../nbs/15_train.ipynb #008-py
 class Seeds(NamedTuple):
@@ -106,7 +106,8 @@ class Learner:
     exploration_generator: torch.Generator  # warm-up actions and exploration noise
     sources: Mapping[str, str] = field(default_factory=lambda: {"reward": "known", "termination": "known"})  # of the world's two functions
     learned: Mapping[str, LearnedPart] = field(default_factory=dict)  # those of the two that are learned
-    kernels: Kernels = EAGER  # the functions that cost time, eager or compiled
+    eager: Kernels = EAGER  # the functions that cost time, as they are written
+    kernels: Kernels = EAGER  # the same as they are called: in the configured precision, eager or compiled
     recorder: Recorder = field(default_factory=Recorder)  # the row of metrics under way
     num_timesteps: int = 0  # environment steps taken
     updates: int = 0  # critic updates made
@@ -153,7 +154,7 @@ def source_of(name: str, config: Config, env: gym.Env) -> str:
 
 def refuse_to_answer(name: str) -> TransitionFn:
     """In the place of a function that a run does not have."""
-    def refuse(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    def refuse(*arguments: object) -> Tensor:
         raise ValueError(f"the {name} of this agent is not known here: it was a function of its user's, or nothing needs it. "
                          f"Pass it again, as in MAGEAgent.load(path, {name}=function).")
     return refuse
@@ -176,16 +177,26 @@ def world_function(name: str, source: str, env: gym.Env, given: Mapping[str, Tra
     return never if source == "never" else given.get(name, refuse_to_answer(name))
 
 
+def build_dynamics(config: Config, obs_dim: int, act_dim: int, generator: torch.Generator) -> Dynamics:
+    """The configuration's untrained ensemble."""
+    return Dynamics(obs_dim, act_dim, config.members, config.dynamics_layers, config.dynamics_width, config.log_var_min, config.log_var_max,
+                    generator, config.dynamics, config.dynamics_sampling)
+
+
 def build_world(config: Config, env: gym.Env, generator: torch.Generator, device: torch.device | str,
-                functions: Mapping[str, TransitionFn] | None = None) -> World:
-    """An untrained ensemble, or the simulator itself, with the reward and the termination in `functions`, or the known formulas."""
+                functions: Mapping[str, TransitionFn] | None = None, build: DynamicsBuilder = build_dynamics) -> World:
+    """An untrained model, made by `build`, or the simulator itself, with the reward and the termination in `functions`, or the known formulas.
+
+    Raises `ValueError` for a model that cannot stand in for `Dynamics`.
+    """
     functions = functions or {name: formula(env) for name, formula in FORMULAS.items()}
     if config.model == "simulator":
         return World(SimulatedDynamics(env), functions["reward"], functions["termination"], ActionScale.of(env.action_space, device))
-    dynamics = Dynamics(
-        env.observation_space.shape[0], env.action_space.shape[0], config.members, config.dynamics_layers,
-        config.dynamics_width, config.log_var_min, config.log_var_max, generator, config.dynamics, config.dynamics_sampling,
-    ).to(device)
+    sizes = env.observation_space.shape[0], env.action_space.shape[0]
+    dynamics = build(config, *sizes, generator)
+    if build is not build_dynamics:
+        check_dynamics(dynamics, config.members, *sizes)
+    dynamics = dynamics.to(device)
     return World(dynamics, functions["reward"], functions["termination"], ActionScale.of(env.action_space, device))
 
 
@@ -213,11 +224,19 @@ def build_critic(config: Config, obs_dim: int, act_dim: int, seed: int) -> Criti
     return Critic(obs_dim, act_dim, *sizes, generator, twins, config.critic_layer_norm, config.activation)
 
 
-def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cpu", given: Mapping[str, TransitionFn] | None = None) -> Learner:
+def eager_kernels(config: Config, given: Mapping[str, Callable[..., Any]]) -> Kernels:
+    """The functions that cost time, with the user's own loss where the configuration says "given"."""
+    if config.critic_loss != "given":
+        return EAGER
+    return EAGER._replace(critic_gradients=critic_gradients_of(given.get("critic_loss", refuse_to_answer("critic_loss"))))
+
+
+def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cpu", given: Mapping[str, Callable[..., Any]] | None = None) -> Learner:
     """A fresh learner for an environment made by `make_env`; every generator derives from `config.seed`.
 
-    `given` has the user's own "reward" or "termination", where the configuration says "given".
+    `given` has the user's own "reward", "termination", "critic_loss" or "dynamics", where the configuration says "given".
     """
+    given = given or {}
     obs_dim, act_dim = env.observation_space.shape[0], env.action_space.shape[0]
     seeds = derive_seeds(config.seed)
     init = lambda seed: torch.Generator().manual_seed(seed)
@@ -225,15 +244,16 @@ def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cp
     critic = build_critic(config, obs_dim, act_dim, seeds.critic).to(device)
     sources = {name: source_of(name, config, env) for name in FORMULAS}
     learned = {name: build_learned(name, config, env, getattr(seeds, name), device) for name, source in sources.items() if source == "learned"}
-    functions = {name: world_function(name, source, env, given or {}, learned) for name, source in sources.items()}
-    world = build_world(config, env, init(seeds.dynamics), device, functions)
+    functions = {name: world_function(name, source, env, given, learned) for name, source in sources.items()}
+    world = build_world(config, env, init(seeds.dynamics), device, functions, given.get("dynamics", build_dynamics))
+    eager = eager_kernels(config, given)
     return Learner(
         config, world, actor, critic, frozen_copy(actor), frozen_copy(critic),
         build_optimizer(config, actor, config.actor_lr), build_optimizer(config, critic, config.critic_lr),
         build_optimizer(config, world.dynamics, config.dynamics_lr, config.dynamics_weight_decay),
         ReplayBuffer(config.replay_capacity, obs_dim, act_dim, seeds.replay, device), Normalizer(obs_dim, act_dim),
-        torch.Generator(device).manual_seed(seeds.updates), init(seeds.exploration), sources, learned,
-        make_kernels(config.precision, torch.device(device).type),
+        torch.Generator(device).manual_seed(seeds.updates), init(seeds.exploration), sources, learned, eager,
+        make_kernels(config.precision, torch.device(device).type, eager=eager),
     )
 
 # %% ../nbs/15_train.ipynb #032-py
@@ -446,7 +466,7 @@ def compile_learner(learner: Learner) -> bool:
     """Give the learner compiled kernels, tried out on zeros; whether that worked. Takes seconds from the cache, a minute or more the first time."""
     networks = Networks(learner.world, learner.actor, learner.critic, learner.target_actor, learner.target_critic)
     optimizers = [learner.actor_optimizer, learner.critic_optimizer] + [learner.dynamics_optimizer] * learner.config.uses_model
-    kernels = tried_kernels(learner.config, networks, learner.replay.data, optimizers)
+    kernels = tried_kernels(learner.config, networks, learner.replay.data, optimizers, learner.eager)
     learner.kernels = kernels or learner.kernels
     return kernels is not None
 

@@ -3,7 +3,7 @@
 # %% ../nbs/10_updates.ipynb #002-py
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from typing import Callable, NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -16,8 +16,9 @@ from .replay import Transitions
 from .targets import Step, TargetNoise, World, actor_objective, bootstrapped_target, target_and_action_gradient
 
 # %% auto #0
-__all__ = ['LOSSES', 'huber', 'half_square', 'CriticTarget', 'critic_target', 'CriticLoss', 'critic_loss', 'actor_loss',
-           'critic_gradients', 'actor_gradients', 'polyak_update']
+__all__ = ['LOSSES', 'CriticLossFn', 'huber', 'half_square', 'CriticTarget', 'critic_target', 'CriticLoss', 'critic_loss',
+           'actor_loss', 'critic_gradients', 'actor_gradients', 'critic_gradients_of', 'check_critic_loss',
+           'polyak_update']
 
 # %% ../nbs/10_updates.ipynb #005-py
 def huber(error: Tensor) -> Tensor:
@@ -107,6 +108,33 @@ def actor_gradients(config: Config, world: World | None, actor: Actor, critic: C
     """The actor's loss without its graph, and its gradients in the order of `actor.parameters()`."""
     loss = actor_loss(config, world, actor, critic, obs, noise)
     return loss.detach(), torch.autograd.grad(loss, list(actor.parameters()))
+
+# %% ../nbs/10_updates.ipynb #040b-py
+CriticLossFn = Callable[[Config, Critic, CriticTarget], CriticLoss]
+
+
+def critic_gradients_of(loss_fn: CriticLossFn) -> Callable[[Config, Critic, CriticTarget], tuple[CriticLoss, Sequence[Tensor]]]:
+    """`critic_gradients` with another loss in the place of `critic_loss`."""
+    def gradients(config: Config, critic: Critic, target: CriticTarget) -> tuple[CriticLoss, Sequence[Tensor]]:
+        loss, parameters = loss_fn(config, critic, target), list(critic.parameters())
+        total = loss.total + sum((0.0 * parameter).sum() for parameter in parameters)
+        return CriticLoss(*(part.detach() for part in loss)), torch.autograd.grad(total, parameters)
+
+    return gradients
+
+
+def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> None:
+    """Call a loss once on zeros. Raises `ValueError` unless it returns a `CriticLoss` whose total can be differentiated."""
+    columns, like = critic.action_columns, critic.weights[0]
+    zeros = lambda *shape: torch.zeros(*shape, dtype=like.dtype, device=like.device)
+    action = zeros(4, columns.stop - columns.start)
+    gradient = torch.zeros_like(action) if config.gradient_weight > 0.0 else None
+    with torch.enable_grad():
+        loss = loss_fn(config, critic, CriticTarget(zeros(4, columns.start), action, zeros(4), gradient, zeros(4) + 1.0))
+    if not isinstance(loss, CriticLoss) or not all(isinstance(part, Tensor) and part.ndim == 0 for part in loss):
+        raise ValueError(f"critic_loss: the function returned a {type(loss).__name__}; expected a CriticLoss of three numbers as tensors, total, value and gradient.")
+    if not loss.total.requires_grad:
+        raise ValueError("critic_loss: the total does not depend on the critic's parameters; do not detach it.")
 
 # %% ../nbs/10_updates.ipynb #044-py
 @torch.no_grad()

@@ -86,7 +86,7 @@ def test_shares_end_at_one(name):
         ("mage", dict(start="modle"), "Did you mean 'model'"),
         ("mage", dict(activation="rulu"), "unknown activation 'rulu'. Did you mean 'relu'? Known: swish, relu."),
         ("mage", dict(optimizer="sgd"), "Known: radam, adam."),
-        ("mage", dict(critic_loss=["squared"]), "Known: huber, squared."),
+        ("mage", dict(critic_loss=["squared"]), "Known: huber, squared, given."),
         ("mage", dict(actor_climbs=None), "Known: minimum, first."),
         ("mage", dict(twin="no"), "twin='no': expected a bool"),
         ("mage", dict(horizon=1.0), "horizon=1.0: expected an int"),

@@ -1,0 +1,202 @@
+"""Parts of one's own: a critic loss and a model as functions of the agent, in training, on disk and under the compiler."""
+import json
+import warnings
+
+import pytest
+import torch
+
+from mage_edu import CriticLoss, CriticTarget, Dynamics, MAGEAgent, make_config
+from mage_edu.kernels import EAGER
+from mage_edu.resume import named_weights
+from mage_edu.updates import critic_gradients, critic_gradients_of, critic_loss, huber
+from test_updates import BATCH, MEMBERS, make_pieces, target_of
+
+SETTINGS = dict(size="tiny", seed=3, warmup_steps=40, dynamics_interval=20, dynamics_batches=3, log_interval=30, eval_interval=60,
+                eval_episodes=1, checkpoint_interval=50, actor_width=16, critic_width=16, dynamics_width=16)
+HUBER = make_config("mage", "tiny")
+
+
+def librarys(config, critic, target):
+    return critic_loss(HUBER, critic, target)
+
+
+def relative(config, critic, target):
+    value, gradient = critic.value_and_action_gradient(target.obs, target.action)
+    share = torch.linalg.vector_norm(target.gradient - gradient, dim=-1) / (1.0 + torch.linalg.vector_norm(target.gradient, dim=-1))
+    parts = huber(target.value - value).mean(), (target.gradient_mask * huber(share)).mean()
+    return CriticLoss(config.value_weight * parts[0] + config.gradient_weight * parts[1], *parts)
+
+
+def slopes_only(config, critic, target):
+    loss = huber(target.gradient - critic.value_and_action_gradient(target.obs, target.action)[1]).mean()
+    return CriticLoss(loss, torch.zeros(()), loss)
+
+
+class Linear(Dynamics):
+    """An ensemble of affine maps: no hidden layer."""
+
+    def __init__(self, config, obs_dim, act_dim, generator):
+        super().__init__(obs_dim, act_dim, config.members, 0, 1, config.log_var_min, config.log_var_max, generator, "deterministic")
+
+
+def defaults(config, obs_dim, act_dim, generator):
+    return Dynamics(obs_dim, act_dim, config.members, config.dynamics_layers, config.dynamics_width, config.log_var_min, config.log_var_max, generator)
+
+
+def agent_with(tmp_path=None, env="Pendulum-v1", algorithm="mage", **parts):
+    return MAGEAgent(env, algorithm, out=tmp_path, **(SETTINGS | parts))
+
+
+def weights(agent):
+    return {name: tensor.clone() for name, tensor in named_weights(agent.learner).items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("parts", [dict(critic_loss=librarys), dict(dynamics=defaults), dict(critic_loss=librarys, dynamics=defaults)])
+def test_the_librarys_own_parts_handed_in_change_nothing(parts):
+    default = weights(agent_with().learn(90))
+    assert same(weights(agent_with(**parts).learn(90)), default)
+    assert not same(weights(agent_with(critic_loss=relative).learn(90)), default)
+
+
+def test_another_loss_gets_its_own_gradients_and_no_other_network_any():
+    config, pieces = make_config("mage", "tiny", members=MEMBERS, batch_size=BATCH), make_pieces()
+    target, parameters = target_of(config, pieces), list(pieces["critic"].parameters())
+    loss, gradients = critic_gradients_of(relative)(config, pieces["critic"], target)
+    expected = torch.autograd.grad(relative(config, pieces["critic"], target).total, parameters)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
+    assert not any(part.requires_grad for part in loss) and all(p.grad is None for p in parameters)
+    gradients = critic_gradients_of(slopes_only)(config, pieces["critic"], target)[1]
+    assert gradients[-1].abs().max() == 0.0 and gradients[0].abs().max() > 0.0  # the last bias is in no slope
+
+
+@pytest.mark.parametrize("loss", [relative, slopes_only])
+def test_another_loss_is_trained_with_and_logged(tmp_path, loss):
+    agent = agent_with(tmp_path / "run", critic_loss=loss).learn(90)
+    assert agent.learner.updates == 51 and agent.config.critic_loss == "given"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["critic_loss"] == "given"
+    header, *rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    last = dict(zip(header.split(","), rows[-1].split(",")))
+    assert float(last["gradient_loss"]) > 0.0 and (float(last["value_loss"]) == 0.0) == (loss is slopes_only)
+
+
+@pytest.mark.parametrize("algorithm", ["td3", "dyna-td3"])
+def test_a_loss_without_gradient_targets_gets_none(algorithm):
+    seen = []
+
+    def values_only(config, critic, target):
+        seen.append(target.gradient)
+        return librarys(config, critic, target)
+
+    agent_with(algorithm=algorithm, critic_loss=values_only).learn(60)
+    assert len(seen) > 10 and set(seen) == {None}
+
+
+def test_another_model_is_trained_and_imagines(tmp_path):
+    agent = agent_with(tmp_path / "run", dynamics=Linear)
+    before = weights(agent)
+    agent.learn(90)
+    assert type(agent.learner.dynamics) is Linear and len(agent.learner.dynamics.weights) == 1
+    moved = {name.split(".")[0] for name, tensor in weights(agent).items() if not torch.equal(tensor, before[name])}
+    assert moved == {"actor", "critic", "target_actor", "target_critic", "dynamics"}
+    batch = agent.learner.replay.sample(2)
+    slope = lambda obs, action: torch.autograd.functional.jacobian(lambda a: agent.learner.dynamics.sample(obs, a, torch.zeros(2, 3)).sum(0), action)
+    assert torch.equal(slope(batch.obs, batch.action), slope(batch.obs + 1.0, batch.action - 0.5))  # an affine map has one slope
+
+
+NOT_A_MODEL = [
+    (lambda *_: torch.nn.Linear(3, 3), "built a Linear without members, predict, sample"),
+    (lambda config, *rest: defaults(make_config("mage", "tiny", members=4), *rest), "built with 4 members, the configuration says members=2"),
+    (lambda config, obs_dim, act_dim, generator: Detached(config, obs_dim, act_dim, generator), "must be differentiable in the action"),
+    (lambda config, obs_dim, act_dim, generator: Short(config, obs_dim, act_dim, generator), r"losses returned shape \(\), expected \(2,\)"),
+]
+
+
+class Detached(Linear):
+    def sample(self, obs, action, noise):
+        return super().sample(obs, action, noise).detach()
+
+
+class Short(Linear):
+    def losses(self, obs, action, next_obs):
+        return super().losses(obs, action, next_obs).sum()
+
+
+@pytest.mark.parametrize("build, sentence", NOT_A_MODEL)
+def test_what_cannot_stand_in_for_the_model_is_refused(tmp_path, build, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        agent_with(tmp_path / "run", dynamics=build)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("loss, sentence", [
+    (lambda *_: None, "returned a NoneType; expected a CriticLoss"),
+    (lambda *_: torch.zeros((), requires_grad=True), "returned a Tensor; expected a CriticLoss"),
+    (lambda *arguments: critic_gradients(HUBER, *arguments[1:])[0], "do not detach it"),
+    (lambda config, critic, target: CriticLoss(critic(target.obs, target.action), torch.zeros(()), torch.zeros(())), "of three numbers as tensors"),
+])
+def test_what_cannot_be_a_loss_is_refused(tmp_path, loss, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        agent_with(tmp_path / "run", critic_loss=loss)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("settings, sentence", [
+    (dict(critic_loss="given"), r"pass the function itself, critic_loss=function, \(config, critic, target\) -> CriticLoss"),
+    (dict(dynamics="given"), r"pass the function itself, dynamics=function, \(config, obs_dim, act_dim, generator\) -> Dynamics"),
+    (dict(dynamics=Linear, algorithm="td3"), "nothing would be imagined with that model"),
+    (dict(dynamics=Linear, model="simulator"), "nothing would be imagined with that model"),
+])
+def test_words_and_combinations_that_mean_nothing_are_refused(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        agent_with(**settings)
+
+
+def test_a_loaded_agent_acts_without_its_loss_and_asks_for_it_to_learn(tmp_path):
+    saved = agent_with(tmp_path / "run", critic_loss=relative).learn(60)
+    loaded = MAGEAgent.load(tmp_path / "run")
+    obs = loaded.get_env().reset(seed=0)[0]
+    assert (loaded.predict(obs)[0] == saved.predict(obs)[0]).all() and loaded.evaluate(1).shape == (1,)
+    with pytest.raises(ValueError, match=r"critic_loss was a function of its user's, which no file holds; pass it again: MAGEAgent.load\(path, critic_loss=function\)"):
+        loaded.learn(10, reset_num_timesteps=False)
+    with pytest.raises(ValueError, match="dynamics was not a function of its user's"):
+        MAGEAgent.load(tmp_path / "run", critic_loss=relative, dynamics=Linear)
+
+
+def test_a_loaded_agent_asks_for_its_model_at_once(tmp_path):
+    agent_with(tmp_path / "run", dynamics=Linear).learn(60)
+    for folder in (tmp_path / "run", tmp_path / "run" / "agent"):
+        with pytest.raises(ValueError, match=r"model of this agent was built by a function of its user's.*MAGEAgent.load\(path, dynamics=function\)"):
+            MAGEAgent.load(folder)
+        assert type(MAGEAgent.load(folder, dynamics=Linear).learner.dynamics) is Linear
+        with pytest.raises(ValueError, match="the saved weights do not fit"):
+            MAGEAgent.load(folder, dynamics=defaults)  # another model than the saved one
+
+
+def test_a_run_with_parts_of_ones_own_in_two_pieces_is_the_run_in_one(tmp_path):
+    parts = dict(critic_loss=relative, dynamics=Linear)
+    whole = agent_with(tmp_path / "whole", **parts).learn(150)
+    agent_with(tmp_path / "pieces", **parts).learn(100)
+    pieces = MAGEAgent.load(tmp_path / "pieces", **parts).learn(50, reset_num_timesteps=False)
+    assert same(weights(whole), weights(pieces))
+    files = ("metrics.csv", "evaluations.csv", "agent/agent.json", "agent/weights.safetensors")
+    assert all((tmp_path / "whole" / name).read_bytes() == (tmp_path / "pieces" / name).read_bytes() for name in files)
+
+
+@pytest.mark.slow
+def test_parts_of_ones_own_are_compiled_with_the_rest():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="torch.compile does not work")
+        fused = agent_with(critic_loss=relative, dynamics=Linear, compile=True).learn(60)
+    eager = agent_with(critic_loss=relative, dynamics=Linear, compile=False).learn(60)
+    assert fused.learner.kernels.compiled and not eager.learner.kernels.compiled and fused.learner.eager is not EAGER
+    ours, theirs = weights(fused), weights(eager)
+    assert all(torch.allclose(ours[name], theirs[name], rtol=1e-2, atol=1e-3) for name in ours)
+
+
+def test_the_public_face_has_what_the_parts_are_made_of():
+    import mage_edu
+    assert {"CriticLoss", "CriticTarget", "Dynamics"} <= set(mage_edu.__all__) and CriticTarget is mage_edu.CriticTarget
