@@ -3,6 +3,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -121,3 +122,83 @@ def test_their_evaluate_policy_takes_our_agent_unchanged():
     assert lengths == [200] and returns == pytest.approx(ours.tolist(), rel=1e-5)
     mean, std = evaluate_policy(agent, make_env("Pendulum-v1"), n_eval_episodes=3, deterministic=True, warn=False)
     assert -2000 < mean < 0 < std
+
+
+class SeededEpisodes(gym.Wrapper):
+    """Begins every episode as our loop does; theirs seeds the first one only."""
+
+    def __init__(self, env, seed):
+        super().__init__(env)
+        self.seed, self.episodes = seed, 0
+
+    def reset(self, **kwargs):
+        self.episodes += 1
+        return self.env.reset(seed=train.episode_seed(self.seed, self.episodes - 1))
+
+
+class OurDraws:
+    """Our warm-up actions and exploration noise, drawn once more by a generator with the same seed.
+
+    Theirs adds the noise to the random actions of the warm-up as well; here there is none for those.
+    """
+
+    def __init__(self, learner):
+        self.generator = torch.Generator().manual_seed(train.derive_seeds(learner.config.seed).exploration)
+        self.scale, self.act_dim, self.std = learner.world.scale, learner.world.scale.low.numel(), learner.config.exploration_noise
+        self.warming = False
+
+    def warm_up(self):
+        self.warming = True
+        return train.in_env_units(self.scale, torch.rand(self.act_dim, generator=self.generator) * 2.0 - 1.0)
+
+    def __call__(self):
+        if self.warming:
+            self.warming = False
+            return np.zeros(self.act_dim)
+        return self.std * torch.randn(self.act_dim, generator=self.generator).numpy()
+
+    def reset(self):
+        """Nothing: it keeps no state over an episode."""
+
+
+@pytest.mark.parametrize("env_id, limit", [("Pendulum-v1", 1e-3), ("InvertedPendulum-v5", 1e-3), ("HalfCheetah-v5", 1e-3)])
+def test_the_whole_loop_is_the_same_with_the_same_random_numbers(env_id, limit, monkeypatch):
+    """230 steps, the last 80 with updates: every stored transition and all weights agree. The tasks have a time limit, terminations, neither."""
+    setting, steps = dataclasses.replace(SMALL, warmup_steps=150), 230
+    agent, model = our_agent(env_id, setting, seed=3), their_model(env_id, setting, seed=0)
+    learner, draws = agent.learner, OurDraws(agent.learner)
+    with torch.no_grad():
+        for _, own, other in pairs(learner, model):
+            own.copy_(other)
+    model.set_env(SeededEpisodes(make_env(env_id), 3))
+    model.action_noise = draws
+    monkeypatch.setattr(model.action_space, "sample", draws.warm_up)
+    monkeypatch.setattr(model, "learning_starts", setting.warmup_steps - 1)  # theirs would begin to learn one step later
+    choose = model._sample_action
+    monkeypatch.setattr(model, "_sample_action", lambda starts, *rest: choose(setting.warmup_steps, *rest))
+    rows = torch.Generator().manual_seed(train.derive_seeds(3).replay)
+    nothing, updates = torch.zeros(1), [0]
+
+    def our_noise(config, batch, obs_dim, act_dim, generator):
+        torch.manual_seed(learner.updates)
+        return TargetNoise(nothing, nothing, torch.empty(1, batch, act_dim).normal_(0.0, 1.0))
+
+    def their_batch(batch_size, env=None):
+        index = torch.randint(model.replay_buffer.size(), (batch_size,), generator=rows).numpy()
+        torch.manual_seed(updates[0])
+        updates[0] += 1
+        return model.replay_buffer._get_samples(index)
+
+    monkeypatch.setattr(train, "draw_noise", our_noise)
+    monkeypatch.setattr(model.replay_buffer, "sample", their_batch)
+    agent.learn(steps)
+    model.learn(steps)
+    assert learner.updates == updates[0] == model._n_updates == steps - setting.warmup_steps + 1
+    theirs, ours = model.replay_buffer._get_samples(np.arange(steps)), learner.replay.data
+    names = {"obs": "observations", "action": "actions", "reward": "rewards", "next_obs": "next_observations", "terminated": "dones"}
+    for name, other in names.items():
+        own = getattr(ours, name)[:steps]
+        torch.testing.assert_close(own, getattr(theirs, other).reshape(own.shape).float(), rtol=limit, atol=limit, msg=name)
+    assert largest_difference(learner, model) < limit
+    assert ours.terminated[:steps].sum() == (learner.episodes - 1 if env_id == "InvertedPendulum-v5" else 0)
+    assert (learner.episodes > 1) == (env_id != "HalfCheetah-v5")
