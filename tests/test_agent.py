@@ -45,7 +45,8 @@ def test_the_face_has_the_names_and_defaults_of_stable_baselines3():
     empty = inspect.Parameter.empty
     assert defaults(MAGEAgent.learn) == {"total_timesteps": empty, "callback": None, "reset_num_timesteps": True, "progress_bar": False}
     assert defaults(MAGEAgent.predict) == {"obs": empty, "state": None, "episode_start": None, "deterministic": False}
-    assert defaults(MAGEAgent.load) == {"path": empty, "env": None, "device": "auto", "reward": None, "termination": None}
+    assert defaults(MAGEAgent.load) == {"path": empty, "env": None, "device": "auto", "reward": None, "termination": None,
+                                         "critic_loss": None, "dynamics": None}
     constructor = defaults(MAGEAgent)
     assert list(constructor)[:6] == ["env", "algorithm", "size", "seed", "out", "device"]
     assert (constructor["algorithm"], constructor["size"], constructor["seed"], constructor["out"]) == ("mage", "laptop", 0, None)
