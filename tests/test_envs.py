@@ -311,7 +311,7 @@ ODD = {
     "a choice": Spaces(gym.spaces.Discrete(4)),
     "a dictionary": Spaces(gym.spaces.Dict(a=BOX, b=gym.spaces.Dict(c=BOX, d=gym.spaces.MultiBinary(2)))),
     "a tuple": Spaces(gym.spaces.Tuple([BOX, gym.spaces.Discrete(3)])),
-    "asymmetric actions": Spaces(action=gym.spaces.Box(np.array([-0.3, 0.1], np.float32), np.array([0.7, 12.3], np.float32))),
+    "asymmetric actions": Spaces(action=gym.spaces.Box(np.array([-1.9, 0.1], np.float32), np.array([0.3, 12.3], np.float32))),  # -1.9 + 2.2 is above 0.3 in float32
     "float64 actions": Spaces(action=gym.spaces.Box(-0.1, 0.3, (2,), np.float64)),
     "actions of rank 2": Spaces(action=gym.spaces.Box(-1.0, 2.0, (2, 3))),
     "a scalar action": Spaces(action=gym.spaces.Box(-1.0, 2.0, ())),

@@ -8,7 +8,7 @@ import torch
 
 from mage_edu import MAGEAgent, make_config, make_env
 from mage_edu.envs import EnvironmentFault, reward_fn, termination_fn
-from mage_edu.learned import LearnedReward, LearnedTermination, held_out_rows, platt, training_rows
+from mage_edu.learned import LearnedReward, LearnedTermination, held_out_rows, mean_output, platt, training_rows
 from mage_edu.plain import plain_critic_loss
 from mage_edu.recorded import ARRAYS, read_arrays, record, write_arrays
 from mage_edu.replay import ReplayBuffer
@@ -61,6 +61,15 @@ def test_a_learned_termination_finds_the_falls():
     learner, env = warmed_up("InvertedPendulum-v5", 1500, rounds=40, learned_width=64)
     quality = learned_quality(learner, env)
     assert quality["termination_precision"] > 0.7 and quality["termination_recall"] > 0.7 and quality["termination_calibration"] < 0.1, quality
+
+
+def test_training_and_use_agree_in_their_units():
+    """Trained on actions in [-1, 1], called with actions in the environment's units."""
+    learner, _ = warmed_up("InvertedPendulum-v5", 60, rounds=1)  # bounds of 3
+    batch = learner.replay.sample(50)
+    for part in learner.learned.values():
+        used = part.net.raw(batch.obs, learner.world.scale.to_env(batch.action), batch.next_obs)
+        assert torch.allclose(used, mean_output(part.net, batch), atol=1e-5)
 
 
 def test_calibration_repairs_a_classifier_that_is_too_sure():
