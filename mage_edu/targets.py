@@ -49,7 +49,7 @@ def draw_noise(config: Config, batch_size: int, obs_dim: int, act_dim: int, gene
 # %% ../nbs/09_targets.ipynb #014-py
 @dataclass(frozen=True)
 class World:
-    """The imagined environment: learned dynamics, known reward and termination, actions in [-1, 1]."""
+    """The imagined environment: learned dynamics, a reward and a termination that are known or learned, actions in [-1, 1]."""
     dynamics: Dynamics
     reward_fn: TransitionFn
     termination_fn: TransitionFn

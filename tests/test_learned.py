@@ -260,6 +260,12 @@ def test_an_environment_that_fails_is_told_and_the_run_is_kept(tmp_path, fault):
     assert again.num_timesteps == 109 and again.learner.replay.added == 109
 
 
+def test_a_fault_during_an_evaluation_is_told():
+    agent = MAGEAgent(lambda: Cart(5, FAULTS["nan in the observation"][0], end=np.inf), **FEW)
+    with pytest.raises(EnvironmentFault, match="evaluation: observation .*nan"):
+        agent.evaluate(1)
+
+
 def test_an_old_reset_is_told():
     class Old(Cart):
         def reset(self):
