@@ -9,7 +9,6 @@ observation's own units; `rmse` the root mean square error of the members' mean,
 import csv
 import math
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from mage_edu import MAGEAgent, make_env
 from mage_edu.recorded import record
 
 TABLE = Path(__file__).parent / "model.csv"
-COLUMNS = ("env", "size", "seed", "step", "nll_random", "rmse_random", "nll_policy", "rmse_policy", "return", "steps_per_second", "memory_mb", "largest_mb")
+COLUMNS = ("env", "size", "seed", "step", "nll_random", "rmse_random", "nll_policy", "rmse_policy", "return", "steps_per_second", "memory_mb")
 
 
 def held_out_error(agent, arrays) -> tuple[float, float]:
@@ -62,7 +61,7 @@ def main(env_id: str, steps: int, seed: int, size: str = "laptop") -> None:
         noise = np.random.default_rng(step)
         policy = lambda obs: np.clip(agent.predict(obs)[0] + 0.1 * env.action_space.high * noise.normal(size=env.action_space.shape), env.action_space.low, env.action_space.high).astype(np.float32)
         own = record(env, 500, seed=20_000 + step, policy=policy)
-        values = (*held_out_error(agent, random), *held_out_error(agent, own), returns[step], speed, memory_mb(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+        values = (*held_out_error(agent, random), *held_out_error(agent, own), returns[step], speed, memory_mb())
         assert np.isfinite(values).all(), values
         rows.append(dict(zip(COLUMNS, (env_id, size, seed, step, *(f"{value:.4g}" for value in values)))))
         print(rows[-1], flush=True)
