@@ -25,9 +25,9 @@ from .targets import World, actor_objective
 # %% auto #0
 __all__ = ['Policy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'critic_action_gradient', 'through_actor', 'Agreement',
            'agreement', 'ceiling', 'Episode', 'play', 'windows', 'visited', 'member_wise', 'by_member', 'Prediction',
-           'predict', 'spread', 'one_step_error', 'disagreement', 'coverage', 'k_step_error', 'jacobian_agreement',
-           'model_errors', 'model_row', 'climbed_direction', 'moved', 'gain_along', 'critic_row', 'double_copy',
-           'Diagnoser', 'plot_diagnostics']
+           'predict', 'spread', 'one_step_error', 'disagreement', 'coverage', 'imagine', 'k_step_error',
+           'jacobian_agreement', 'model_errors', 'model_row', 'climbed_direction', 'moved', 'gain_along', 'critic_row',
+           'double_copy', 'Diagnoser', 'plot_diagnostics']
 
 # %% ../nbs/14b_diagnostics.ipynb #010-py
 Policy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [-1, 1]
@@ -202,18 +202,22 @@ def coverage(prediction: Prediction, next_obs: Tensor, levels: Sequence[float]) 
 
 # %% ../nbs/14b_diagnostics.ipynb #050-py
 @torch.no_grad()
+def imagine(dynamics: Dynamics, pieces: Episode) -> Tensor:
+    """Each member's own path of means from the first observations on, under the recorded actions: (members, count, steps + 1, obs_dim)."""
+    members, many = member_wise(dynamics), lambda x: x.repeat(dynamics.members, 1)
+    path = [many(pieces.obs[:, 0])]
+    for action in pieces.action.unbind(1):
+        path.append(members.sample(path[-1], many(action), torch.zeros_like(path[-1])))
+    return torch.stack(path, 1).reshape(dynamics.members, *pieces.obs.shape)
+
+
 def k_step_error(dynamics: Dynamics, pieces: Episode) -> Tensor:
     """Error after 1 ... k imagined steps under the recorded actions, each member on its own path of means: (k, obs_dim).
 
     Root mean square over pieces and members, in units of the spread of the true change over as many steps.
     """
-    many, members = lambda x: x.repeat(dynamics.members, 1), member_wise(dynamics)
-    obs, errors = many(pieces.obs[:, 0]), []
-    for i in range(pieces.action.shape[1]):
-        obs = members.sample(obs, many(pieces.action[:, i]), torch.zeros_like(obs))
-        error = (obs - many(pieces.obs[:, i + 1])).square().mean(0).sqrt()
-        errors.append(error / spread(pieces.obs[:, i + 1] - pieces.obs[:, 0]))
-    return torch.stack(errors)
+    error = (imagine(dynamics, pieces) - pieces.obs).square().mean((0, 1)).sqrt()[1:]
+    return error / torch.stack([spread(pieces.obs[:, i] - pieces.obs[:, 0]) for i in range(1, len(error) + 1)])
 
 # %% ../nbs/14b_diagnostics.ipynb #054-py
 @torch.no_grad()
