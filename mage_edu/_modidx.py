@@ -188,6 +188,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'mage_edu.diagnostics.disagreement': ('diagnostics.html#disagreement', 'mage_edu/diagnostics.py'),
                                       'mage_edu.diagnostics.double_copy': ('diagnostics.html#double_copy', 'mage_edu/diagnostics.py'),
                                       'mage_edu.diagnostics.gain_along': ('diagnostics.html#gain_along', 'mage_edu/diagnostics.py'),
+                                      'mage_edu.diagnostics.imagine': ('diagnostics.html#imagine', 'mage_edu/diagnostics.py'),
                                       'mage_edu.diagnostics.jacobian_agreement': ( 'diagnostics.html#jacobian_agreement',
                                                                                    'mage_edu/diagnostics.py'),
                                       'mage_edu.diagnostics.k_step_error': ('diagnostics.html#k_step_error', 'mage_edu/diagnostics.py'),
