@@ -65,7 +65,7 @@ def our_agent(env_id: str, setting: Setting, seed: int, **arguments: Any) -> MAG
     return MAGEAgent(env_id, "td3", "paper", seed, **our_settings(setting), **arguments)
 
 
-def their_model(env_id: str, setting: Setting, seed: int) -> Any:
+def their_model(env_id: str, setting: Setting, seed: int, widths: list[int] | None = None) -> Any:
     """Stable-Baselines3's side, in the environment that our agent sees; what is not named here is its default."""
     from stable_baselines3 import TD3
     from stable_baselines3.common.noise import NormalActionNoise
@@ -77,7 +77,7 @@ def their_model(env_id: str, setting: Setting, seed: int) -> Any:
         batch_size=setting.batch_size, tau=setting.polyak, gamma=setting.discount, train_freq=1, gradient_steps=1,
         action_noise=NormalActionNoise(np.zeros(act_dim), np.full(act_dim, setting.exploration_noise)),
         policy_delay=setting.policy_delay, target_policy_noise=setting.target_noise, target_noise_clip=setting.target_noise_clip,
-        policy_kwargs=dict(net_arch=[setting.width, setting.width]), seed=seed, device="cpu",
+        policy_kwargs=dict(net_arch=widths or [setting.width, setting.width]), seed=seed, device="cpu",
     )
 
 

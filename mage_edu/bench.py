@@ -73,7 +73,7 @@ def plain_update(learner: Learner) -> None:
 def filled_learner(size: str, env_id: str, seed: int, transitions: int = 1_000, **settings: Any) -> Learner:
     """A fresh `mage` learner of a named size, with `transitions` random steps in its replay and its statistics set."""
     env = make_env(env_id)
-    config = make_config("mage", size, seed=seed, warmup_steps=transitions, replay_capacity=transitions, **settings)
+    config = make_config("mage", size, seed=seed, **{"warmup_steps": transitions, "replay_capacity": transitions, **settings})
     learner = build_learner(config, env)
     for _ in range(transitions):
         environment_step(learner, env)
@@ -246,7 +246,6 @@ def turn(call: Callable[[], object], at_least: float = 0.1) -> tuple[Callable[[]
 def bench_size(size: str, env_id: str, repeats: int, seed: int = 0, compile: bool = False,
                precisions: Iterable[str] = ("float32",)) -> list[BenchRow]:
     """Time agent updates and dynamics batches of every version at a named size, and their limits, alternating in one process."""
-    precisions = list(precisions)
     learners = {variant: prepared(size, env_id, seed, *variant) for variant in variants(compile, precisions)}
     some = next(iter(learners.values()))
     config, dims = some.config, (some.replay.data.obs.shape[1], some.replay.data.action.shape[1])
@@ -258,7 +257,7 @@ def bench_size(size: str, env_id: str, repeats: int, seed: int = 0, compile: boo
         if version != "plain":
             calls["dynamics batch", version, precision] = lambda l=learner: dynamics_batches(l, 1)
     turns = {name: turn(call) for name, call in calls.items()}
-    limits: dict[Any, list[float]] = {(part, precision): [] for part in work for precision in precisions}
+    limits: dict[Any, list[float]] = {(part, precision): [] for part in work for precision in dict.fromkeys(precision for _, precision in learners)}
     measure = {limit: lambda l=limit: limits[l].append(limit_seconds(work[l[0]], l[1])) for limit in limits}
     seconds = alternate({name: several for name, (several, _) in turns.items()} | measure, repeats)
     rows = []

@@ -389,18 +389,22 @@ def draw_sweep(out: Path, env: str) -> None:
 # %% ../nbs/19_cli.ipynb #051-py
 @dataclass(frozen=True)
 class Bench:
-    """Time the agent update at each size beside the plain version, and a dynamics training batch."""
+    """Time updates, dynamics batches and whole training steps, beside the plain version and the limit of the matrix products."""
     sizes: tuple[str, ...] = tuple(SIZES)  # sizes to time
     repeats: int = 10  # rounds; the median over them is printed
     env: str = "HalfCheetah-v5"  # environment, for the dimensions
     threads: int | None = None  # threads for torch; without it torch's own choice
+    compile: FlagCreatePairsOff[bool] = False  # also time the compiled updates; compiling takes a minute or two
+    precisions: tuple[str, ...] = ("float32",)  # float32, bf16 or both
+    out: Path | None = None  # file for the rows (.json)
 
     def run(self) -> int:
         """Measure and print the table."""
         from mage_edu.bench import bench
 
         use_threads(self.threads)
-        bench(self.sizes, self.repeats, self.env)
+        out = None if self.out is None else output_file(self.out, ".json")
+        bench(self.sizes, self.repeats, self.env, compile=self.compile, precisions=self.precisions, out=out)
         return 0
 
 # %% ../nbs/19_cli.ipynb #053-py

@@ -8,7 +8,7 @@ import ctypes
 import sys
 import types
 import warnings
-from typing import Any, Callable, Literal, NamedTuple, Sequence
+from typing import Any, Callable, Literal, Mapping, NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -42,9 +42,9 @@ EAGER = Kernels()
 
 # %% ../nbs/14_kernels.ipynb #007-py
 def signature(argument: Any) -> Any:
-    """What a compiled function relies on: shapes, dtypes and devices of tensors, the values of numbers and names, the identity of all else."""
+    """What a compiled function relies on: layout, dtype and device of tensors, the values of numbers and names, the identity of all else."""
     if isinstance(argument, Tensor):
-        return argument.shape, argument.dtype, argument.device
+        return argument.shape, argument.stride(), argument.dtype, argument.device
     if isinstance(argument, (tuple, list)):
         return tuple(signature(part) for part in argument)
     return argument if argument is None or isinstance(argument, (int, float, str)) else id(argument)
@@ -78,31 +78,30 @@ def compiled(function: Callable[..., Any], device_type: str = "cpu") -> Callable
     return call
 
 # %% ../nbs/14_kernels.ipynb #009b-py
-def rates(step: Tensor, lr: float, betas: tuple[float, float], rectified: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """(plain, adaptive, correction) at a step number t: lr / (1 - beta1^t); times r_t where it is defined, else 0; sqrt(1 - beta2^t)."""
+def rates(step: Tensor, lr: float, betas: tuple[float, float], eps: float, rectified: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """(plain, adaptive, tiny) at a step number t: a weight moves by -mean times adaptive / (sqrt(square) + tiny) where adaptive > 0, else by -mean times plain."""
     t, (beta1, beta2) = step.double(), betas
-    left, correction = 1.0 - beta1**t, torch.sqrt(1.0 - beta2**t)
+    plain, correction = lr / (1.0 - beta1**t), torch.sqrt(1.0 - beta2**t)
     if not rectified:
-        return lr / left, lr / left, correction
+        return plain.to(dtype), (plain * correction).to(dtype), (eps * correction).to(dtype)
     most = 2.0 / (1.0 - beta2) - 1.0
     length = most - 2.0 * t * beta2**t / correction**2
     ratio = (length - 4.0) * (length - 2.0) * most / ((most - 4.0) * (most - 2.0) * length)
-    return lr / left, torch.where(length > 5.0, lr / left * torch.sqrt(ratio.clamp(min=0.0)), 0.0), correction
+    adaptive = torch.where(length > 5.0, plain * correction * torch.sqrt(ratio.clamp(min=0.0)), 0.0)
+    return plain.to(dtype), adaptive.to(dtype), torch.full_like(t, eps).to(dtype)
 
 
-def optimizer_step(parameters: Sequence[Tensor], gradients: Sequence[Tensor], means: Sequence[Tensor], squares: Sequence[Tensor], step: Tensor,
-                   lr: float, betas: tuple[float, float], eps: float, weight_decay: float, grad_clip: float, rectified: bool) -> None:
-    """One step of RAdam (`rectified`) or AdamW, in place, on gradients clipped elementwise; `step` counts this one already."""
+def optimizer_step(parameters: Sequence[Tensor], gradients: Sequence[Tensor], means: Sequence[Tensor], squares: Sequence[Tensor],
+                   rates: tuple[Tensor, Tensor, Tensor], betas: tuple[float, float], kept: float, grad_clip: float) -> None:
+    """One step of RAdam or AdamW, in place, on gradients clipped elementwise; `kept` is the share of a weight that its decay leaves."""
+    plain, adaptive, tiny = rates
     with torch.no_grad():
-        plain, adaptive, correction = rates(step, lr, betas, rectified)
         for parameter, gradient, mean, square in zip(parameters, gradients, means, squares, strict=True):
             gradient = gradient.clamp(-grad_clip, grad_clip)
             new_mean = mean + (1.0 - betas[0]) * (gradient - mean)
             new_square = betas[1] * square + (1.0 - betas[1]) * gradient.square()
-            tiny = eps if rectified else eps * correction.to(mean.dtype)
-            scaled = (adaptive * correction).to(mean.dtype) / (new_square.sqrt() + tiny)
-            rate = torch.where(adaptive > 0.0, scaled, plain.to(mean.dtype))
-            parameter.copy_(parameter * (1.0 - lr * weight_decay) - rate * new_mean)
+            rate = torch.where(adaptive > 0.0, adaptive / (new_square.sqrt() + tiny), plain)
+            parameter.copy_(kept * parameter - rate * new_mean)
             mean.copy_(new_mean)
             square.copy_(new_square)
 
@@ -116,8 +115,9 @@ def fused_apply(step_of: Callable[..., None]) -> Callable[..., None]:
             return apply_gradients(gradients, optimizer, grad_clip)
         states = [optimizer.state[parameter] for parameter in parameters]
         torch._foreach_add_([state["step"] for state in states], 1.0)
-        step_of(parameters, gradients, [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states], states[0]["step"],
-                group["lr"], group["betas"], group["eps"], group["weight_decay"], grad_clip, rectified)
+        now = rates(states[0]["step"], group["lr"], group["betas"], group["eps"], rectified, parameters[0].dtype)
+        step_of(parameters, gradients, [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states], now, group["betas"],
+                1.0 - group["lr"] * group["weight_decay"], grad_clip)
 
     return apply
 
@@ -158,11 +158,12 @@ def zero_transitions(like: Transitions, *shape: int) -> Transitions:
     return Transitions(*(column.new_zeros(*shape, *column.shape[1:]) for column in like))
 
 
-def step_copies(kernels: Kernels, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Two steps of a copy of each optimizer on gradients of zero; the second has moments."""
-    for optimizer in map(copy.deepcopy, optimizers):
+def step_copies(kernels: Kernels, optimizers: Mapping[torch.optim.Optimizer, float], gradients: Sequence[Sequence[Tensor]]) -> None:
+    """Two steps of a copy of each optimizer, with its clipping, on the gradients of its network; the second step has moments."""
+    for (optimizer, grad_clip), given in zip(optimizers.items(), gradients):
+        trial = copy.deepcopy(optimizer)
         for _ in range(2):
-            kernels.apply_gradients([torch.zeros_like(p) for p in optimizer.param_groups[0]["params"]], optimizer, 1.0)
+            kernels.apply_gradients(given, trial, grad_clip)
 
 
 def call_all(kernels: Kernels, config: Config, networks: Networks, batch: Transitions, model_batch: Transitions,
@@ -177,11 +178,12 @@ def call_all(kernels: Kernels, config: Config, networks: Networks, batch: Transi
         networks.world.dynamics, model_batch.obs, model_batch.action, model_batch.next_obs)
 
 
-def tried_kernels(config: Config, networks: Networks, like: Transitions, optimizers: Sequence[torch.optim.Optimizer] = (),
-                  eager: Kernels = EAGER) -> Kernels | None:
+def tried_kernels(config: Config, networks: Networks, like: Transitions,
+                  optimizers: Mapping[torch.optim.Optimizer, float] = types.MappingProxyType({}), eager: Kernels = EAGER) -> Kernels | None:
     """Compiled kernels that have been called once on zeros, shaped as in a run; `None`, with a warning, where that fails.
 
-    `like` gives the widths of observations and actions, the dtype and the device; the optimizers are copied, not stepped.
+    `like` gives the widths of observations and actions, the dtype and the device; the optimizers of actor, critic and dynamics, each
+    with the clipping of its gradients, are copied, not stepped; `eager` are the kernels to be compiled.
     """
     batch = zero_transitions(like, config.batch_size)
     model_batch = zero_transitions(like, config.members, config.dynamics_batch_size)
@@ -191,8 +193,8 @@ def tried_kernels(config: Config, networks: Networks, like: Transitions, optimiz
     actor_noise = draw_actor_noise(config, *batch.obs.shape, generator).to(batch.obs.dtype)
     try:
         kernels = make_kernels(config.precision, batch.obs.device.type, compile=True, eager=eager)
-        call_all(kernels, config, networks, batch, model_batch, noise, actor_noise)
-        step_copies(kernels, optimizers)
+        _, critic, actor, dynamics = call_all(kernels, config, networks, batch, model_batch, noise, actor_noise)
+        step_copies(kernels, optimizers, [actor[1], critic[1], dynamics[1] if dynamics else ()])
     except (RuntimeError, AttributeError, ImportError) as error:  # what torch raises without a compiler, or as an older version
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         warnings.warn(f"torch.compile does not work here ({type(error).__name__}: {reason}); training goes on without it, more slowly.")

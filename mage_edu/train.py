@@ -465,8 +465,11 @@ def refresh_normalizers(learner: Learner) -> None:
 def compile_learner(learner: Learner) -> bool:
     """Give the learner compiled kernels, tried out on zeros; whether that worked. Takes seconds from the cache, a minute or more the first time."""
     networks = Networks(learner.world, learner.actor, learner.critic, learner.target_actor, learner.target_critic)
-    optimizers = [learner.actor_optimizer, learner.critic_optimizer] + [learner.dynamics_optimizer] * learner.config.uses_model
-    kernels = tried_kernels(learner.config, networks, learner.replay.data, optimizers, learner.eager)
+    config = learner.config
+    optimizers = {learner.actor_optimizer: config.grad_clip, learner.critic_optimizer: config.grad_clip}
+    if config.uses_model:
+        optimizers[learner.dynamics_optimizer] = config.dynamics_grad_clip
+    kernels = tried_kernels(config, networks, learner.replay.data, optimizers, learner.eager)
     learner.kernels = kernels or learner.kernels
     return kernels is not None
 

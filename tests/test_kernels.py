@@ -7,8 +7,9 @@ import torch
 from mage_edu import MAGEAgent, kernels, train
 from mage_edu.config import make_config
 from mage_edu.envs import ActionScale, make_env
-from mage_edu.kernels import EAGER, compile_pays, compiled
-from mage_edu.targets import draw_actor_noise
+from mage_edu.kernels import EAGER, compile_pays, compiled, copied, fused_apply, optimizer_step
+from mage_edu.networks import apply_gradients
+from mage_edu.targets import draw_actor_noise, draw_noise
 from mage_edu.train import agent_update, build_learner, compile_learner, dynamics_update, environment_step, refresh_normalizers
 from mage_edu.updates import actor_gradients
 
@@ -112,3 +113,129 @@ def test_other_words_for_compile_are_refused(wrong, tmp_path):
         MAGEAgent("Pendulum-v1", "mage", "tiny", out=tmp_path / "run", compile=wrong)
     assert not (tmp_path / "run").exists()
     assert train.EAGER is EAGER
+
+
+class Schedule:
+    """Some steps of an optimizer on made-up gradients, many of them beyond the clipping, in float64."""
+
+    def __init__(self, kind, **settings):
+        self.generator = torch.Generator().manual_seed(0)
+        self.weights = [torch.nn.Parameter(x) for x in self.draw()]
+        self.optimizer = kind(self.weights, 1e-2, weight_decay=0.1, **settings)
+
+    def draw(self):
+        return [3.0 * torch.randn(*shape, generator=self.generator, dtype=torch.float64) for shape in ((4, 3), (5,))]
+
+    def run(self, apply, steps):
+        for _ in range(steps):
+            apply(self.draw(), self.optimizer, 2.0)
+        return [weight.detach() for weight in self.weights]
+
+
+@pytest.mark.parametrize("kind, settings", [(torch.optim.RAdam, dict(decoupled_weight_decay=True)), (torch.optim.AdamW, {})])
+@pytest.mark.parametrize("steps", [1, 4, 6, 40])
+def test_the_fused_step_is_torchs_own(kind, settings, steps):
+    theirs = Schedule(kind, **settings).run(apply_gradients, steps)
+    ours = Schedule(kind, **settings).run(fused_apply(optimizer_step), steps)
+    assert all((a - b).norm() <= 1e-13 * a.norm() for a, b in zip(theirs, ours, strict=True))
+
+
+def test_the_fused_step_leaves_the_state_that_torch_would():
+    theirs, ours = Schedule(torch.optim.RAdam, decoupled_weight_decay=True), Schedule(torch.optim.RAdam, decoupled_weight_decay=True)
+    theirs.run(apply_gradients, 8), ours.run(fused_apply(optimizer_step), 8)
+    for a, b in zip(theirs.weights, ours.weights, strict=True):
+        a, b = theirs.optimizer.state[a], ours.optimizer.state[b]
+        assert a.keys() == b.keys() and a["step"] == b["step"] == 8
+        assert all((a[name] - b[name]).norm() <= 1e-13 * a[name].norm() for name in ("exp_avg", "exp_avg_sq"))
+
+
+def test_other_optimizers_are_left_to_torch():
+    called = []
+    schedule = Schedule(torch.optim.SGD)
+    schedule.run(fused_apply(lambda *arguments: called.append(arguments)), 3)
+    assert not called
+
+
+def test_a_compiled_function_is_made_anew_for_other_shapes_numbers_and_objects(monkeypatch):
+    made = []
+
+    def fused(function, device_type):
+        made.append(function)
+        return function
+
+    monkeypatch.setattr(kernels, "fused", fused)
+
+    class Scale:
+        factor = 2.0
+
+    call, one, other = compiled(lambda x, scale, plus: x * scale.factor + plus), Scale(), Scale()
+    for arguments, versions in (((torch.ones(2), one, 1.0), 1), ((torch.zeros(2), one, 1.0), 1), ((torch.ones(3), one, 1.0), 2),
+                                ((torch.ones(2), one, 2.0), 3), ((torch.ones(2), other, 1.0), 4), ((torch.ones(2).double(), one, 1.0), 5),
+                                ((torch.ones(2), one, 1.0), 5), ((torch.ones(4)[::2], one, 1.0), 6)):
+        assert torch.equal(call(*arguments), arguments[0] * 2.0 + arguments[2])
+        assert len(made) == versions
+    assert copied(fused).__code__ is not fused.__code__
+
+
+def test_rounded_products_change_gradients_a_little():
+    config = make_config("mage", "tiny", warmup_steps=250, precision="bf16")
+    rounded, exact = filled(config, "HalfCheetah-v5", torch.float32), filled(make_config("mage", "tiny", warmup_steps=250), "HalfCheetah-v5", torch.float32)
+    for learner in (rounded, exact):
+        agent_update(learner), agent_update(learner), dynamics_update(learner)
+    for name in NETWORKS:
+        for a, b in zip(getattr(exact, name).parameters(), getattr(rounded, name).parameters(), strict=True):
+            assert a.dtype == b.dtype == torch.float32 and b.isfinite().all()
+            assert (a - b).norm() <= 0.02 * a.norm(), name
+    assert any(not torch.equal(a, b) for a, b in zip(exact.critic.parameters(), rounded.critic.parameters()))
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision"):
+        make_config("mage", "tiny", precision="fp8")
+
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+@gpu
+def test_an_update_on_a_gpu_waits_for_nothing():
+    env = make_env("HalfCheetah-v5")
+    learner = build_learner(make_config("mage", "tiny", warmup_steps=250), env, "cuda")
+    for _ in range(200):
+        environment_step(learner, env)
+    refresh_normalizers(learner)
+    agent_update(learner), agent_update(learner)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        agent_update(learner), agent_update(learner)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(p.isfinite().all() for p in learner.critic.parameters())
+
+
+@gpu
+def test_the_critics_gradients_can_be_captured_as_a_cuda_graph():
+    env = make_env("HalfCheetah-v5")
+    learner = build_learner(make_config("mage", "tiny", warmup_steps=250), env, "cuda")
+    for _ in range(200):
+        environment_step(learner, env)
+    refresh_normalizers(learner)
+    config, batch = learner.config, learner.replay.sample(learner.config.batch_size)
+    noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], learner.update_generator)
+
+    def step():
+        target = learner.kernels.critic_target(config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise)
+        loss, gradients = learner.kernels.critic_gradients(config, learner.critic, target)
+        learner.kernels.apply_gradients(gradients, learner.critic_optimizer, config.grad_clip)
+        return loss.total
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = step()
+    graph.replay()
+    assert loss.isfinite()

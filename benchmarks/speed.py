@@ -1,0 +1,236 @@
+"""Speed, beyond `mage-edu bench`: where the time of an update goes, and whether it stays flat as ensembles, buffers and runs grow.
+
+    python benchmarks/speed.py profile --out results/speed/profile.csv
+    python benchmarks/speed.py members --out results/speed/members.csv
+    python benchmarks/speed.py buffer --out results/speed/buffer.csv
+    python benchmarks/speed.py memory --out results/speed/memory.csv
+    python benchmarks/speed.py peers --out results/speed/peers.csv
+
+Each writes one small CSV. Nothing else should run on the machine meanwhile. Candidates alternate within one process; numbers are medians
+over rounds, and ratios are formed within a round.
+"""
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+import torch
+import tyro
+
+from mage_edu.bench import NoEvaluation, alternate, filled_learner, prepared, turn
+from mage_edu.envs import make_env
+from mage_edu import kernels
+from mage_edu.kernels import keep_freed_memory
+from mage_edu.networks import init_layers
+from mage_edu.storage import write_atomic
+from mage_edu.train import Learner, agent_update, build_optimizer, frozen_copy, train
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows as CSV, and on the screen."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, text.getvalue().encode())
+    print(text.getvalue(), end="")
+
+
+def in_turns(calls: dict[Any, Callable[[], object]], repeats: int) -> dict[Any, list[float]]:
+    """Seconds of one call of each candidate, for each round."""
+    turns = {name: turn(call) for name, call in calls.items()}
+    seconds = alternate({name: several for name, (several, _) in turns.items()}, repeats)
+    return {name: [value / turns[name][1] for value in seconds[name]] for name in turns}
+
+
+def updates(learner: Learner) -> None:
+    """`policy_delay` updates: the actor moves in one of them."""
+    for _ in range(learner.config.policy_delay):
+        agent_update(learner)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Milliseconds of a compiled update in matrix products, generated loops and everything else, by torch's profiler."""
+    out: Path
+    sizes: tuple[str, ...] = ("paper", "laptop")
+    threads: int = 2
+    updates: int = 10
+
+    def run(self) -> None:
+        """Measure and write."""
+        import torch._inductor.config as inductor
+        from torch.profiler import ProfilerActivity, profile
+
+        torch.set_num_threads(self.threads)
+        keep_freed_memory()
+        inductor.cpp.enable_kernel_profile = True  # names the generated loops
+        kernels.fused = lambda function, device_type: torch.compile(  # calls the products from Python, where the profiler sees them
+            kernels.copied(function), fullgraph=True, dynamic=False, options={"size_asserts": False})
+        rows = []
+        for size in self.sizes:
+            for precision in ("float32", "bf16"):
+                learner = prepared(size, "HalfCheetah-v5", 0, "compiled", precision)
+                for _ in range(3):
+                    updates(learner)
+                with profile(activities=[ProfilerActivity.CPU]) as seen:
+                    for _ in range(self.updates):
+                        updates(learner)
+                parts = {"products": 0.0, "loops": 0.0, "rest": 0.0}
+                for event in seen.key_averages():
+                    part = "products" if event.key in ("aten::bmm", "aten::mm") else "loops" if "cpp_fused" in event.key else "rest"
+                    parts[part] += event.self_cpu_time_total / 1e3 / self.updates / learner.config.policy_delay
+                rows += [dict(size=size, precision=precision, part=part, milliseconds=round(value, 3)) for part, value in parts.items()]
+        write_rows(self.out, rows)
+
+
+@dataclass(frozen=True)
+class Members:
+    """Milliseconds of an update against the number of members, all of the same width."""
+    out: Path
+    sizes: tuple[str, ...] = ("paper", "laptop")
+    threads: int = 2
+    repeats: int = 9
+
+    def run(self) -> None:
+        """Measure and write."""
+        torch.set_num_threads(self.threads)
+        keep_freed_memory()
+        rows = []
+        for size in self.sizes:
+            counts = (1, 2, 4, 8, 16)
+            learners = {members: filled_learner(size, "HalfCheetah-v5", 0, members=members) for members in counts}
+            seconds = in_turns({members: lambda l=learner: updates(l) for members, learner in learners.items()}, self.repeats)
+            for members in counts:
+                ratio = statistics.median(a / b for a, b in zip(seconds[members], seconds[1]))
+                rows.append(dict(size=size, version="eager", members=members, milliseconds=round(500 * statistics.median(seconds[members]), 3), ratio_to_one=round(ratio, 3)))
+        write_rows(self.out, rows)
+
+
+def with_stored(size: str, stored: int) -> tuple[Learner, Any]:
+    """A compiled learner whose buffer holds that many transitions (the same thousand again and again), and an environment."""
+    interval = 100
+    learner = prepared(size, "HalfCheetah-v5", 0, "compiled", "float32", eval_interval=interval, log_interval=interval)
+    few, replay = learner.replay.data, learner.replay
+    replay.data = type(few)(*(column.repeat(stored // len(column) + 1, *[1] * (column.dim() - 1)) for column in few))
+    replay.capacity, replay.added, learner.obs = stored + 1_000, stored, None
+    return learner, make_env("HalfCheetah-v5")
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Milliseconds of a training step (environment, updates, dynamics, logging) with 1,000 and with 100,000 stored transitions."""
+    out: Path
+    size: str = "laptop"
+    threads: int = 2
+    repeats: int = 9
+
+    def run(self) -> None:
+        """Measure and write."""
+        torch.set_num_threads(self.threads)
+        keep_freed_memory()
+        sides = {stored: with_stored(self.size, stored) for stored in (1_000, 100_000)}
+        steps = next(iter(sides.values()))[0].config.dynamics_interval
+        hook = lambda table, rows: True
+        seconds = alternate({stored: lambda l=learner, e=env: train(l, e, NoEvaluation(), steps, hook) for stored, (learner, env) in sides.items()}, self.repeats)
+        ratio = statistics.median(a / b for a, b in zip(seconds[100_000], seconds[1_000]))
+        write_rows(self.out, [dict(size=self.size, stored=stored, milliseconds_per_step=round(1e3 * statistics.median(values) / steps, 3),
+                                   ratio=round(ratio if stored > 1_000 else 1.0, 3)) for stored, values in seconds.items()])
+
+
+def resident_mib() -> float:
+    """Resident memory of this process, MiB (Linux)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of a long run: after 2,000 steps, and every 5,000 steps of the next 20,000."""
+    out: Path
+    size: str = "tiny"
+    threads: int = 1
+
+    def run(self) -> None:
+        """Measure and write."""
+        torch.set_num_threads(self.threads)
+        keep_freed_memory()
+        env = make_env("HalfCheetah-v5")
+        learner = filled_learner(self.size, "HalfCheetah-v5", 0, eval_interval=10**6, log_interval=100, replay_capacity=100_000)
+        learner.obs, rows = None, []
+        for steps in (2_000, 5_000, 5_000, 5_000, 5_000):
+            train(learner, env, NoEvaluation(), steps, lambda table, made: True)
+            rows.append(dict(size=self.size, step=learner.num_timesteps, resident_mib=round(resident_mib(), 1)))
+        stored = sum(column.numel() * 4 for column in learner.replay.data) / 2**20
+        write_rows(self.out, [row | dict(replay_mib=round(stored, 1), growth_mib=round(row["resident_mib"] - rows[0]["resident_mib"], 1)) for row in rows])
+
+
+def with_widths(learner: Learner, widths: list[int]) -> Learner:
+    """The learner with hidden layers of those widths in actor and critics (`Config` has one width for all)."""
+    generator = torch.Generator().manual_seed(0)
+    for name, optimizer, lr in (("actor", "actor_optimizer", learner.config.actor_lr), ("critic", "critic_optimizer", learner.config.critic_lr)):
+        network = getattr(learner, name)
+        layers = init_layers(network.members, [network.weights[0].shape[1], *widths, network.weights[-1].shape[2]], generator)
+        network.weights = torch.nn.ParameterList([torch.nn.Parameter(weight) for weight, _ in layers])
+        network.biases = torch.nn.ParameterList([torch.nn.Parameter(bias) for _, bias in layers])
+        setattr(learner, f"target_{name}", frozen_copy(network))
+        setattr(learner, optimizer, build_optimizer(learner.config, network, lr))
+    return learner
+
+
+@dataclass(frozen=True)
+class Peers:
+    """Gradient steps and environment steps per second of our td3 and Stable-Baselines3's TD3: same networks, batch 256, same settings."""
+    out: Path
+    threads: int = 2
+    repeats: int = 7
+
+    def sides(self, widths: list[int]) -> tuple[Learner, Any, Any]:
+        """Ours (compiled), our environment, and theirs with a filled buffer."""
+        from sb3 import Setting, our_agent, their_model
+        from mage_edu.train import compile_learner, environment_step
+
+        setting = Setting(width=widths[0], batch_size=256)
+        agent = our_agent("HalfCheetah-v5", setting, 0)
+        learner = with_widths(agent.learner, widths)
+        for _ in range(setting.warmup_steps):
+            environment_step(learner, agent.env)
+        if not compile_learner(learner):
+            raise SystemExit("torch.compile does not work here")
+        model = their_model("HalfCheetah-v5", setting, 0, widths)
+        model.learn(setting.warmup_steps + 10)
+        return learner, agent.env, model
+
+    def run(self) -> None:
+        """Measure and write."""
+        torch.set_num_threads(self.threads)
+        keep_freed_memory()
+        rows = []
+        for widths in ([256, 256], [400, 300]):
+            learner, env, model = self.sides(widths)
+            hook = lambda table, made: True
+            measures = {
+                "gradient steps": (100, {"mage_edu": lambda: [agent_update(learner) for _ in range(100)],
+                                         "stable_baselines3": lambda: model.train(gradient_steps=100, batch_size=256)}),
+                "environment steps": (200, {"mage_edu": lambda: train(learner, env, NoEvaluation(), 200, hook),
+                                            "stable_baselines3": lambda: model.learn(200, reset_num_timesteps=False)}),
+            }
+            for name, (count, candidates) in measures.items():
+                seconds = alternate(candidates, self.repeats)
+                ratio = statistics.median(theirs / ours for ours, theirs in zip(seconds["mage_edu"], seconds["stable_baselines3"]))
+                for library, values in seconds.items():
+                    rows.append(dict(widths="x".join(map(str, widths)), measure=name, library=library, per_second=round(count / statistics.median(values), 1),
+                                     ratio=round(ratio, 2) if library == "mage_edu" else 1.0))
+        write_rows(self.out, rows)
+
+
+if __name__ == "__main__":
+    begin = time.perf_counter()
+    tyro.extras.subcommand_cli_from_dict({"profile": Profile, "members": Members, "buffer": Buffer, "memory": Memory, "peers": Peers}).run()
+    print(f"{time.perf_counter() - begin:.0f} s")
