@@ -73,8 +73,12 @@ results: install ## measure the learning curves in results/ again
 sb3: install ## train our td3 beside Stable-Baselines3's TD3 again: results/sb3/returns.csv
 	$(BIN)/python benchmarks/sb3.py --out runs/sb3 --table results/sb3/returns.csv
 
-bench: install ## measure the milliseconds of an update at each size, beside the plain version
-	$(BIN)/mage-edu bench
+# What the notebook 17b_why_fast shows; some ten minutes on two idle cores, and nothing else should run meanwhile.
+bench: install ## measure how long updates take, beside the plain version, the machine's limit and Stable-Baselines3: results/speed
+	mkdir -p results/speed
+	$(BIN)/mage-edu bench --threads 2 --compile --precisions float32 bf16 --repeats 7 --out results/speed/bench.json
+	for part in profile allocator members buffer memory peers; do \
+	  $(BIN)/python benchmarks/speed.py $$part --out results/speed/$$part.csv || exit 1; done
 
 clean: ## delete what building and testing leave behind; runs/ and .venv/ stay
 	rm -rf build dist *.egg-info .pytest_cache _docs jupyter_execute

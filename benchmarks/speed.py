@@ -4,6 +4,7 @@
     python benchmarks/speed.py members --out results/speed/members.csv
     python benchmarks/speed.py buffer --out results/speed/buffer.csv
     python benchmarks/speed.py memory --out results/speed/memory.csv
+    python benchmarks/speed.py allocator --out results/speed/allocator.csv
     python benchmarks/speed.py peers --out results/speed/peers.csv
 
 Each writes one small CSV. Nothing else should run on the machine meanwhile. Candidates alternate within one process; numbers are medians
@@ -14,6 +15,8 @@ from __future__ import annotations
 import csv
 import io
 import statistics
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +90,42 @@ class Profile:
                     part = "products" if event.key in ("aten::bmm", "aten::mm") else "loops" if "cpp_fused" in event.key else "rest"
                     parts[part] += event.self_cpu_time_total / 1e3 / self.updates / learner.config.policy_delay
                 rows += [dict(size=size, precision=precision, part=part, milliseconds=round(value, 3)) for part, value in parts.items()]
+        write_rows(self.out, rows)
+
+
+@dataclass(frozen=True)
+class Update:
+    """Print the median milliseconds of a compiled update, in a process whose C library keeps freed memory or does not."""
+    keep: tyro.conf.FlagCreatePairsOff[bool] = False
+    size: str = "paper"
+    threads: int = 2
+    repeats: int = 15
+
+    def run(self) -> None:
+        """Measure and print."""
+        torch.set_num_threads(self.threads)
+        if self.keep:
+            keep_freed_memory()
+        learner = prepared(self.size, "HalfCheetah-v5", 0, "compiled", "float32")
+        seconds = in_turns({"update": lambda: updates(learner)}, self.repeats)["update"]
+        print(1e3 * statistics.median(seconds) / learner.config.policy_delay)
+
+
+@dataclass(frozen=True)
+class Allocator:
+    """Milliseconds of an update in processes that keep freed memory and in processes that do not, in turns."""
+    out: Path
+    size: str = "paper"
+    rounds: int = 4
+
+    def run(self) -> None:
+        """Measure and write."""
+        rows = []
+        for number in range(self.rounds):
+            for keep in (False, True):
+                command = [sys.executable, __file__, "update", "--size", self.size, *["--keep"] * keep]
+                printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+                rows.append(dict(size=self.size, round=number, kept=keep, milliseconds=round(float(printed), 2)))
         write_rows(self.out, rows)
 
 
@@ -232,5 +271,5 @@ class Peers:
 
 if __name__ == "__main__":
     begin = time.perf_counter()
-    tyro.extras.subcommand_cli_from_dict({"profile": Profile, "members": Members, "buffer": Buffer, "memory": Memory, "peers": Peers}).run()
+    tyro.extras.subcommand_cli_from_dict({"profile": Profile, "update": Update, "allocator": Allocator, "members": Members, "buffer": Buffer, "memory": Memory, "peers": Peers}).run()
     print(f"{time.perf_counter() - begin:.0f} s")
