@@ -5,6 +5,7 @@
     python benchmarks/speed.py buffer --out results/speed/buffer.csv
     python benchmarks/speed.py memory --out results/speed/memory.csv
     python benchmarks/speed.py allocator --out results/speed/allocator.csv
+    python benchmarks/speed.py compiling --out results/speed/compiling.csv
     python benchmarks/speed.py peers --out results/speed/peers.csv
 
 Each writes one small CSV. Nothing else should run on the machine meanwhile. Candidates alternate within one process; numbers are medians
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +129,27 @@ class Allocator:
                 command = [sys.executable, __file__, "update", "--size", self.size, *["--keep"] * keep]
                 printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
                 rows.append(dict(size=self.size, round=number, kept=keep, milliseconds=round(float(printed), 2)))
+        write_rows(self.out, rows)
+
+
+@dataclass(frozen=True)
+class Compiling:
+    """Seconds that compiling all kernels takes, in a new process with an empty cache and in one that finds them there."""
+    out: Path
+    sizes: tuple[str, ...] = ("paper", "laptop", "tiny")
+    threads: int = 2
+
+    def run(self) -> None:
+        """Measure and write."""
+        code = ("import sys, time, torch; torch.set_num_threads(int(sys.argv[2])); from mage_edu.bench import filled_learner; from mage_edu.train import compile_learner\n"
+                "learner = filled_learner(sys.argv[1], 'HalfCheetah-v5', 0); begin = time.perf_counter(); assert compile_learner(learner); print(time.perf_counter() - begin)")
+        rows = []
+        for size in self.sizes:
+            with tempfile.TemporaryDirectory() as folder:
+                for cache in ("empty", "filled"):
+                    done = subprocess.run([sys.executable, "-c", code, size, str(self.threads)], capture_output=True, text=True, check=True,
+                                          env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": folder})
+                    rows.append(dict(size=size, cache=cache, seconds=round(float(done.stdout.split()[-1]), 1)))
         write_rows(self.out, rows)
 
 
@@ -271,5 +295,5 @@ class Peers:
 
 if __name__ == "__main__":
     begin = time.perf_counter()
-    tyro.extras.subcommand_cli_from_dict({"profile": Profile, "update": Update, "allocator": Allocator, "members": Members, "buffer": Buffer, "memory": Memory, "peers": Peers}).run()
+    tyro.extras.subcommand_cli_from_dict({"profile": Profile, "update": Update, "allocator": Allocator, "compiling": Compiling, "members": Members, "buffer": Buffer, "memory": Memory, "peers": Peers}).run()
     print(f"{time.perf_counter() - begin:.0f} s")
