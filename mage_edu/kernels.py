@@ -35,7 +35,7 @@ class Kernels(NamedTuple):
     actor_gradients: Callable[..., Any] = actor_gradients
     dynamics_gradients: Callable[..., Any] = dynamics_gradients
     apply_gradients: Callable[..., None] = apply_gradients
-    compiled: bool = False
+    compiled: bool = False  # whether they have been through the compiler
 
 
 EAGER = Kernels()

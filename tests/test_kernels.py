@@ -17,10 +17,10 @@ NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
 SMALL = dict(actor_width=16, critic_width=16, dynamics_width=16, batch_size=8, dynamics_batch_size=8, dynamics_batches=2, warmup_steps=50)
 
 
-def filled(config, env_id, dtype):
+def filled(config, env_id, dtype, device="cpu"):
     """A learner with 200 random transitions, all of it in `dtype`."""
     env = make_env(env_id)
-    learner = build_learner(config, env)
+    learner = build_learner(config, env, device)
     for _ in range(200):
         environment_step(learner, env)
     learner.dynamics.set_normalizer(learner.normalizer)
@@ -199,11 +199,7 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 @gpu
 def test_an_update_on_a_gpu_waits_for_nothing():
-    env = make_env("HalfCheetah-v5")
-    learner = build_learner(make_config("mage", "tiny", warmup_steps=250), env, "cuda")
-    for _ in range(200):
-        environment_step(learner, env)
-    refresh_normalizers(learner)
+    learner = filled(make_config("mage", "tiny", warmup_steps=250), "HalfCheetah-v5", torch.float32, "cuda")
     agent_update(learner), agent_update(learner)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -215,11 +211,7 @@ def test_an_update_on_a_gpu_waits_for_nothing():
 
 @gpu
 def test_the_critics_gradients_can_be_captured_as_a_cuda_graph():
-    env = make_env("HalfCheetah-v5")
-    learner = build_learner(make_config("mage", "tiny", warmup_steps=250), env, "cuda")
-    for _ in range(200):
-        environment_step(learner, env)
-    refresh_normalizers(learner)
+    learner = filled(make_config("mage", "tiny", warmup_steps=250), "HalfCheetah-v5", torch.float32, "cuda")
     config, batch = learner.config, learner.replay.sample(learner.config.batch_size)
     noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], learner.update_generator)
 
