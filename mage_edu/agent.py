@@ -15,8 +15,8 @@ import torch
 
 from .checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_checkpoint
 from .config import Config, make_config
-from .envs import (EnvironmentFault, TransitionFn, arguments_of, draw_faster, id_of, is_remakeable, limited, make_env, maker_of,
-                           why_unknown)
+from .envs import (EnvironmentFault, TransitionFn, arguments_of, draw_faster, flat_obs, id_of, is_remakeable, limited, make_env,
+                           maker_of, why_unknown)
 from .kernels import check_compile, compile_pays, keep_freed_memory
 from .diagnostics import Diagnoser
 from .dynamics import DynamicsBuilder
@@ -83,10 +83,11 @@ class ActingAgent:
                 deterministic: bool = False) -> tuple[np.ndarray, Any]:
         """The action for one observation (obs_dim,) or a batch (n, obs_dim), in the environment's units, and `state`.
 
-        The policy is deterministic and has no memory: `deterministic` and `episode_start` make no difference, `state` is handed
-        back. Exploration noise is added inside `learn` only. Raises `ValueError` for another shape.
+        One observation that is a dictionary or a tuple, where the plain environment's are, is flattened as `make_env` does. The
+        policy is deterministic and has no memory: `deterministic` and `episode_start` make no difference, `state` is handed back.
+        Exploration noise is added inside `learn` only. Raises `ValueError` for another shape.
         """
-        obs = check_obs(obs, self.env.observation_space.shape[0])
+        obs = check_obs(flat_obs(self.env, obs), self.env.observation_space.shape[0])
         action = act(self.learner, np.atleast_2d(obs)).astype(self.env.action_space.dtype)
         return (action if obs.ndim == 2 else action[0]), state
 

@@ -9,10 +9,10 @@ __all__ = ['TransitionFn', 'Range', 'TASKS', 'PICTURES', 'HARMLESS', 'STANDARD_W
            'double_pendulum_termination', 'double_pendulum_reward', 'cart_pole_termination', 'cart_pole_reward',
            'ContinuousCartPole', 'Task', 'find_task', 'id_of', 'parts_of', 'check_spaces', 'into_space', 'as_vectors',
            'flat_columns', 'is_close_to_bounds', 'read_by', 'unknown_arguments', 'check_arguments', 'with_arguments',
-           'wrappers', 'odd_wrappers', 'why_unknown', 'check_id', 'make_by_id', 'make_env', 'draw_faster',
-           'plain_value', 'arguments_of', 'time_limit', 'known_task', 'reward_fn', 'termination_fn', 'flattens',
-           'is_remakeable', 'json_can_hold', 'maker_of', 'limited', 'EnvironmentFault', 'checked_obs', 'checked_reset',
-           'checked_step', 'ActionScale']
+           'wrappers', 'odd_wrappers', 'why_unknown', 'check_id', 'make_by_id', 'make_env', 'leaves_of', 'flat_obs',
+           'draw_faster', 'plain_value', 'arguments_of', 'time_limit', 'known_task', 'reward_fn', 'termination_fn',
+           'flattens', 'is_remakeable', 'json_can_hold', 'maker_of', 'limited', 'EnvironmentFault', 'checked_obs',
+           'checked_reset', 'checked_step', 'ActionScale']
 
 # %% ../nbs/03_envs.ipynb #002-py
 import copy
@@ -486,6 +486,39 @@ def make_env(env: str | gym.Env | Callable[..., gym.Env], learned: bool = False,
     if task.wrapper is None or any(isinstance(wrapper, task.wrapper) for wrapper in wrappers(env)):
         return as_vectors(env)
     return task.wrapper(env)
+
+# %% ../nbs/03_envs.ipynb #72b-py
+def leaves_of(space: gym.Space, obs: Any) -> Iterator[tuple[gym.Space, Any]]:
+    """The parts of an observation, each with its space, in the order in which gymnasium flattens them."""
+    if isinstance(space, gym.spaces.Dict):
+        pairs = [(part, obs[name]) for name, part in space.items()]
+    elif isinstance(space, gym.spaces.Tuple):
+        pairs = list(zip(space, obs, strict=True))
+    else:
+        yield space, obs
+        return
+    for pair in pairs:
+        yield from leaves_of(*pair)
+
+
+def flat_obs(env: gym.Env, obs: Any) -> Any:
+    """One observation of the plain environment, a dictionary or a tuple, as the vector that `env`, from `make_env`, gives in its place.
+
+    Anything else is returned as it is. Raises `ValueError` for other parts or shapes than the plain environment's.
+    """
+    space = next((w.env.observation_space for w in wrappers(env) if isinstance(w, gym.wrappers.FlattenObservation)), env.observation_space)
+    if not isinstance(obs, dict) and not (isinstance(obs, tuple) and isinstance(space, gym.spaces.Tuple)):
+        return obs
+    dim = gym.spaces.flatdim(space)
+    sentence = f"obs {obs!r:.300}: expected one observation of {space}, or {dim} numbers as make_env gives them, (n, {dim}) for a batch."
+    try:
+        leaves = list(leaves_of(space, obs))
+        flat = np.concatenate([gym.spaces.flatten(part, value) for part, value in leaves])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(sentence) from error
+    if any(np.shape(value) != part.shape for part, value in leaves if isinstance(part, gym.spaces.Box)):
+        raise ValueError(sentence)
+    return flat
 
 # %% ../nbs/03_envs.ipynb #074-py
 def draw_faster(env: gym.Env) -> None:

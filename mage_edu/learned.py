@@ -83,7 +83,7 @@ class LearnedFunction(StackedMLP):
     def calibrate(self, replay: ReplayBuffer) -> None:
         """What is set from held-out data after each round; nothing here."""
 
-
+# %% ../nbs/06b_learned.ipynb #06b-35
 class LearnedReward(LearnedFunction):
     """The reward by least squares, on rewards in units of their own spread."""
 
@@ -203,7 +203,7 @@ def train_learned(part: LearnedPart, replay: ReplayBuffer, normalizer: Normalize
     net.calibrate(replay)
     return total / (batches * net.members)
 
-
+# %% ../nbs/06b_learned.ipynb #06b-37
 @torch.no_grad()
 def measured(net: LearnedFunction, replay: ReplayBuffer) -> dict[str, float]:
     """Quality on the transitions held out to measure, by the name of its column in metrics.csv; what has no value is left out."""

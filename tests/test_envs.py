@@ -332,6 +332,11 @@ def test_any_continuous_control_environment_trains(kind, capsys):
     assert len(seen.shape) == 1 and seen.dtype in (np.float32, np.float64) and agent.get_env().action_space.dtype == np.float32
     obs, _ = agent.get_env().reset(seed=0)
     assert agent.get_env().action_space.contains(agent.predict(obs)[0]) and len(env.actions) >= 50
+    if isinstance(env.observation_space, (gym.spaces.Dict, gym.spaces.Tuple)):
+        plain = env.observation_space.sample()  # what the environment itself gives
+        assert np.array_equal(agent.predict(plain)[0], agent.predict(gym.spaces.flatten(env.observation_space, plain))[0])
+        with pytest.raises(ValueError, match="expected one observation of"):
+            agent.predict({"something": BOX.sample()})
     full = ActionScale.of(agent.get_env().action_space)
     for end in (-1.0, 1.0):  # the bounds themselves are reached, and never exceeded
         agent.get_env().step(in_env_units(full, torch.full(full.low.shape, end)))
