@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .replay import ReplayBuffer, Transitions
+from .replay import ReplayBuffer
 from .storage import digest, explain_write_errors, read_sealed, sync_folder, write_atomic, write_sealed
 
 # %% auto #0
@@ -21,19 +21,19 @@ __all__ = ['FILE_NAME', 'stored_rows', 'put_rows', 'Seen', 'seen', 'State', 'Che
            'newest_checkpoint', 'fill_replay', 'cut_tables', 'continued']
 
 # %% ../nbs/12b_checkpoint.ipynb #008-py
-def stored_rows(replay: ReplayBuffer, start: int) -> tuple[range, Transitions]:
-    """The numbers of the rows added since row `start` that the buffer still holds, and the rows themselves, in order."""
+def stored_rows(replay: ReplayBuffer, start: int) -> tuple[range, dict[str, Tensor]]:
+    """The numbers of the rows added since row `start` that the buffer still holds, and the rows themselves by column, in order."""
     numbers = range(max(start, replay.added - replay.capacity), replay.added)
     places = [number % replay.capacity for number in numbers]
-    return numbers, Transitions(*(column[places].cpu() for column in replay.data))
+    return numbers, {name: column[places].cpu() for name, column in replay.columns.items()}
 
 
-def put_rows(replay: ReplayBuffer, numbers: range, rows: Transitions) -> None:
+def put_rows(replay: ReplayBuffer, numbers: range, rows: Mapping[str, Tensor]) -> None:
     """Put numbered rows back to their places; those that were overwritten before row `replay.added` are left out."""
     kept = [i for i, number in enumerate(numbers) if number >= replay.added - replay.capacity]
     places = [numbers[i] % replay.capacity for i in kept]
-    for column, values in zip(replay.data, rows):
-        column[places] = values[kept].to(column)
+    for name, column in replay.columns.items():
+        column[places] = rows[name][kept].to(column)
 
 # %% ../nbs/12b_checkpoint.ipynb #011-py
 class Seen(NamedTuple):
@@ -113,7 +113,7 @@ class Checkpoints:
         new = {state_name(state.step): dict(state.tensors)}
         if len(numbers):
             chunks.append((numbers.start, numbers.stop))
-            new[chunk_name(chunks[-1])] = rows._asdict()
+            new[chunk_name(chunks[-1])] = rows
         for name, tensors in new.items():
             data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
             write_atomic(self.folder / name, data)
@@ -208,10 +208,10 @@ def fill_replay(folder: Path, manifest: Mapping[str, Any], replay: ReplayBuffer)
     for start, stop in manifest["chunks"]:
         name = chunk_name((start, stop))
         tensors = read_tensors(Path(folder) / name, manifest["files"][name])
-        shapes = {key: (stop - start, *column.shape[1:]) for key, column in replay.data._asdict().items()}
+        shapes = {key: (stop - start, *column.shape[1:]) for key, column in replay.columns.items()}
         if {key: tuple(tensor.shape) for key, tensor in tensors.items()} != shapes:
             raise ValueError(f"{Path(folder) / name}: the rows do not fit this environment.")
-        put_rows(replay, range(start, stop), Transitions(**tensors))
+        put_rows(replay, range(start, stop), tensors)
 
 
 def cut_tables(tables: Iterable[Path], manifest: Mapping[str, Any]) -> None:

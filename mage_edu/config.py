@@ -216,6 +216,11 @@ class Config(RunSettings, WorldSettings, DynamicsSettings, AgentSettings, Target
         return self.uses_model and self.model == "learned"
 
     @property
+    def simulates(self) -> bool:
+        """Whether it is the simulator that imagines, so that its states have to be stored beside the observations."""
+        return self.uses_model and self.model == "simulator"
+
+    @property
     def validation_period(self) -> int:
         """Every so-manieth place of the buffer is held out of the model's training; 0 holds none out."""
         return round(1.0 / self.dynamics_validation) if self.dynamics_validation > 0.0 else 0

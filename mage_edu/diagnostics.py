@@ -24,8 +24,8 @@ from .targets import World, actor_objective
 
 # %% auto #0
 __all__ = ['Policy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'critic_action_gradient', 'through_actor', 'Agreement',
-           'agreement', 'ceiling', 'Episode', 'play', 'windows', 'visited', 'member_wise', 'by_member', 'Prediction',
-           'predict', 'spread', 'one_step_error', 'disagreement', 'coverage', 'imagine', 'k_step_error',
+           'agreement', 'ceiling', 'Episode', 'play', 'windows', 'Starts', 'visited', 'member_wise', 'by_member',
+           'Prediction', 'predict', 'spread', 'one_step_error', 'disagreement', 'coverage', 'imagine', 'k_step_error',
            'jacobian_agreement', 'model_errors', 'model_row', 'climbed_direction', 'moved', 'gain_along', 'critic_row',
            'double_copy', 'Diagnoser', 'plot_diagnostics']
 
@@ -33,34 +33,35 @@ __all__ = ['Policy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'crit
 Policy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [-1, 1]
 
 
-def rollout_return(world: World, policy: Policy, obs: Tensor, action: Tensor, discount: float, horizon: int) -> Tensor:
+def rollout_return(world: World, policy: Policy, obs: Tensor, action: Tensor, discount: float, horizon: int, state: Tensor | None = None) -> Tensor:
     """Discounted rewards of `horizon` steps, (batch,): the first action as given, the later ones the policy's; no noise in the world.
 
-    Differentiable as far as the world is. The rest of the return, after `horizon` steps, is left out.
+    Differentiable as far as the world is. The rest of the return, after `horizon` steps, is left out. `state` as in `World.step`.
     """
     total, alive = torch.zeros_like(obs[:, 0]), torch.ones_like(obs[:, 0])
     for i in range(horizon):
-        step = world.step(obs, action, torch.zeros_like(obs))
+        step = world.step(obs, action, torch.zeros_like(obs), state)
         total = total + discount**i * alive * step.reward
         alive = alive * (1.0 - step.terminated)
         if not alive.any():
             break
-        obs, action = step.next_obs, policy(step.next_obs)
+        obs, action, state = step.next_obs, policy(step.next_obs), step.next_state
     return total
 
 # %% ../nbs/14b_diagnostics.ipynb #014-py
-def true_action_gradient(world: World, policy: Policy, obs: Tensor, action: Tensor, discount: float, horizon: int, step: float) -> Tensor:
+def true_action_gradient(world: World, policy: Policy, obs: Tensor, action: Tensor, discount: float, horizon: int, step: float,
+                         state: Tensor | None = None) -> Tensor:
     """The action-gradient of the policy's own value, (batch, act_dim), by central differences of rollouts in `world`; no graph.
 
-    Actions in [-1, 1] are moved by `step` to both sides and stay inside.
+    Actions in [-1, 1] are moved by `step` to both sides and stay inside. `state` as in `World.step`.
     """
     batch, act_dim = action.shape
     moves = step * torch.eye(act_dim, dtype=action.dtype, device=action.device)
     up, down = (action[:, None] + moves).clamp(-1.0, 1.0), (action[:, None] - moves).clamp(-1.0, 1.0)  # (batch, moved, act_dim)
     actions = torch.cat([up.reshape(-1, act_dim), down.reshape(-1, act_dim)])
-    starts = obs.repeat_interleave(act_dim, 0).repeat(2, 1)
+    repeated = lambda x: None if x is None else x.repeat_interleave(act_dim, 0).repeat(2, 1)
     with torch.no_grad():
-        above, below = rollout_return(world, policy, starts, actions, discount, horizon).reshape(2, batch, act_dim)
+        above, below = rollout_return(world, policy, repeated(obs), actions, discount, horizon, repeated(state)).reshape(2, batch, act_dim)
     return (above - below) / (up - down).diagonal(dim1=1, dim2=2)
 
 # %% ../nbs/14b_diagnostics.ipynb #018-py
@@ -100,43 +101,59 @@ class Episode(NamedTuple):
     """A piece of real experience from a reset on; actions in [-1, 1], float64."""
     obs: Tensor  # (steps + 1, obs_dim)
     action: Tensor  # (steps, act_dim)
+    state: Tensor | None = None  # (steps + 1, state_dim) the simulator's, where they were recorded
 
 
 @torch.no_grad()
-def play(env: gym.Env, policy: Policy, scale: ActionScale, noise: float, episodes: int, steps: int, seed: int) -> list[Episode]:
-    """Episodes of at most `steps` steps in a real environment, under the policy with Gaussian noise of std `noise` in [-1, 1] units."""
+def play(env: gym.Env, policy: Policy, scale: ActionScale, noise: float, episodes: int, steps: int, seed: int,
+         state_of: Callable[[gym.Env], np.ndarray] | None = None) -> list[Episode]:
+    """Episodes of at most `steps` steps in a real environment, under the policy with Gaussian noise of std `noise` in [-1, 1] units.
+
+    With `state_of`, as in `SimulatedDynamics`, the simulator's own states are recorded too.
+    """
     generator, played = torch.Generator().manual_seed(seed), []
     for _ in range(episodes):
         obs, actions = [env.reset(seed=int(torch.randint(2**31, (), generator=generator)))[0]], []
+        states = [state_of(env)] if state_of else []
         for _ in range(steps):
             action = policy(torch.as_tensor(obs[-1], dtype=torch.float64)[None])[0]
             action = add_noise(action, torch.randn(action.shape, generator=generator, dtype=torch.float64), noise)
             next_obs, _, terminated, truncated, _ = env.step(scale.to_env(action).numpy().astype(env.action_space.dtype))
             obs.append(next_obs)
+            states += [state_of(env)] if state_of else []
             actions.append(action)
             if terminated or truncated:
                 break
-        played.append(Episode(torch.as_tensor(np.array(obs, dtype=np.float64)), torch.stack(actions)))
+        state = torch.as_tensor(np.array(states)) if state_of else None
+        played.append(Episode(torch.as_tensor(np.array(obs, dtype=np.float64)), torch.stack(actions), state))
     return played
 
 # %% ../nbs/14b_diagnostics.ipynb #031-py
 def windows(episodes: Sequence[Episode], length: int) -> Episode:
-    """All pieces of `length` steps: observations (count, length + 1, obs_dim) and actions (count, length, act_dim).
+    """All pieces of `length` steps: observations (count, length + 1, obs_dim), actions (count, length, act_dim), states where there are some.
 
     Raises `ValueError` where no episode is that long.
     """
     long = [episode for episode in episodes if len(episode.action) >= length]
     if not long:
         raise ValueError(f"episodes of {[len(e.action) for e in episodes]} steps: expected at least one of {length} steps or more.")
-    return Episode(torch.cat([e.obs.unfold(0, length + 1, 1) for e in long]).transpose(1, 2),
-                   torch.cat([e.action.unfold(0, length, 1) for e in long]).transpose(1, 2))
+    cut = lambda columns, size: None if columns[0] is None else torch.cat([c.unfold(0, size, 1) for c in columns]).transpose(1, 2)
+    obs, action, state = zip(*long)
+    return Episode(cut(obs, length + 1), cut(action, length), cut(state, length + 1))
 
 
-def visited(episodes: Sequence[Episode], discount: float, count: int, generator: torch.Generator) -> Tensor:
-    """`count` states (count, obs_dim), each drawn as often as the discounted visitation meets it: in proportion to discount^t at time t."""
-    obs = torch.cat([episode.obs[:-1] for episode in episodes])
+class Starts(NamedTuple):
+    """Where rollouts begin."""
+    obs: Tensor  # (count, obs_dim)
+    state: Tensor | None  # (count, state_dim) the simulator's, where they were recorded
+
+
+def visited(episodes: Sequence[Episode], discount: float, count: int, generator: torch.Generator) -> Starts:
+    """`count` states, each drawn as often as the discounted visitation meets it: in proportion to discount^t at time t."""
     weights = torch.cat([discount ** torch.arange(len(episode.action), dtype=torch.float64) for episode in episodes])
-    return obs[torch.multinomial(weights, count, replacement=True, generator=generator)]
+    rows = torch.multinomial(weights, count, replacement=True, generator=generator)
+    column = lambda values: None if values[0] is None else torch.cat([x[:-1] for x in values])[rows]
+    return Starts(column([e.obs for e in episodes]), column([e.state for e in episodes]))
 
 # %% ../nbs/14b_diagnostics.ipynb #040-py
 def member_wise(dynamics: Dynamics) -> Dynamics:
@@ -221,15 +238,18 @@ def k_step_error(dynamics: Dynamics, pieces: Episode) -> Tensor:
 
 # %% ../nbs/14b_diagnostics.ipynb #054-py
 @torch.no_grad()
-def jacobian_agreement(dynamics: Dynamics, truth: SimulatedDynamics, obs: Tensor, action: Tensor, unit: Tensor) -> Agreement:
+def jacobian_agreement(dynamics: Dynamics, truth: SimulatedDynamics, obs: Tensor, action: Tensor, unit: Tensor,
+                       state: Tensor | None = None) -> Agreement:
     """The members' d s'/d a against the simulator's, rows in units of `unit` (obs_dim,); rows of NaN are left out.
 
-    Both by central differences, in float64; per unit of the actor's [-1, 1]. Cosine and error are averaged over members.
+    Both by central differences, in float64; per unit of the actor's [-1, 1]. Cosine and error are averaged over members. The simulator
+    goes on from its `state` (batch, state_dim), or from `obs` where a task is a formula.
     """
     sample = lambda model: lambda o, a: model.sample(o, a, torch.zeros_like(o))
     many = lambda x: x.repeat(dynamics.members, 1)
     scaled = lambda jacobian: (jacobian / unit[:, None]).nan_to_num(0.0)
-    theirs = scaled(action_jacobian(sample(truth), obs, action))
+    true_map = sample(truth) if state is None else lambda s, a: truth.transition(s, a)[0]
+    theirs = scaled(action_jacobian(true_map, obs if state is None else state, action))
     return agreement(scaled(action_jacobian(sample(dynamics), many(obs), many(action))), theirs.repeat(dynamics.members, 1, 1))
 
 # %% ../nbs/14b_diagnostics.ipynb #060-py
@@ -253,21 +273,21 @@ def model_row(dynamics: Dynamics, truth: SimulatedDynamics, episodes: Sequence[E
     obs, action, next_obs = ones.obs[:, 0], ones.action[:, 0], ones.obs[:, 1]
     row = {name: values.nanmean().item() for name, values in model_errors(dynamics, episodes, steps).items()}
     some = torch.randint(len(obs), (count,), generator=generator)
-    cosine, error = jacobian_agreement(dynamics, truth, obs[some], action[some], spread(next_obs - obs))
+    cosine, error = jacobian_agreement(dynamics, truth, obs[some], action[some], spread(next_obs - obs), ones.state[some, 0])
     row |= {"coverage_90": coverage(predict(dynamics, obs, action), next_obs, [0.9])[0]}
     return row | {"jacobian_cosine": cosine, "jacobian_error": error}
 
 # %% ../nbs/14b_diagnostics.ipynb #062-py
-def climbed_direction(config: Config, world: World, actor: Actor, critic: Critic, obs: Tensor) -> Tensor:
+def climbed_direction(config: Config, world: World, actor: Actor, critic: Critic, obs: Tensor, state: Tensor | None = None) -> Tensor:
     """The gradient of the actor's mean objective over `obs` in its parameters, without noise: one flat vector.
 
-    `world` is the imagined one; each of its members sees all states.
+    `world` is the imagined one; each of its members sees all states. `state` as in `World.step`.
     """
     copies = getattr(world.dynamics, "members", 1) if config.actor_horizon else 1
     with torch.enable_grad():
         many = obs.repeat(copies, 1)
         noise = many.new_zeros(config.actor_horizon, *many.shape)
-        gain = actor_objective(config, world, actor, critic, many, actor(many), noise).mean()
+        gain = actor_objective(config, world, actor, critic, many, actor(many), noise, state).mean()
         return torch.cat([g.flatten() for g in torch.autograd.grad(gain, list(actor.parameters()))])
 
 # %% ../nbs/14b_diagnostics.ipynb #063c-py
@@ -285,36 +305,38 @@ def moved(actor: torch.nn.Module, direction: Tensor, obs: Tensor, size: float) -
     return other
 
 
-def gain_along(world: World, actor: torch.nn.Module, direction: Tensor, obs: Tensor, discount: float, horizon: int, size: float) -> tuple[float, float]:
+def gain_along(world: World, actor: torch.nn.Module, direction: Tensor, obs: Tensor, discount: float, horizon: int, size: float,
+               state: Tensor | None = None) -> tuple[float, float]:
     """Half the difference between the returns of the policies moved along and against a direction: mean over states, and its standard error."""
     with torch.no_grad():
-        along, against = (rollout_return(world, policy, obs, policy(obs), discount, horizon)
+        along, against = (rollout_return(world, policy, obs, policy(obs), discount, horizon, state)
                           for policy in (moved(actor, direction, obs, size), moved(actor, direction, obs, -size)))
     difference = (along - against) / 2
     return difference.mean().item(), (difference.std() / math.sqrt(len(difference))).item()
 
 # %% ../nbs/14b_diagnostics.ipynb #064-py
-def critic_row(config: Config, imagined: World, truth: World, actor: Actor, critic: Critic, obs: Tensor) -> dict[str, float]:
+def critic_row(config: Config, imagined: World, truth: World, actor: Actor, critic: Critic, obs: Tensor, state: Tensor | None = None) -> dict[str, float]:
     """What the diagnostics say of a critic, and of the policy gradient climbed, at the policy's own actions in these states.
 
     The truth is measured twice, by differences with `diagnose_step` and with two thirds of it; `_self` is the cosine of the two.
+    With a `state` (batch, state_dim) the truth is a simulator, which goes on from there.
     """
     rollouts, step = (config.discount, config.diagnose_horizon), config.diagnose_step
     with torch.no_grad():
         action = actor(obs)
-        value, returns = getattr(critic, config.actor_climbs)(obs, action), rollout_return(truth, actor, obs, action, *rollouts)
-    twice = [true_action_gradient(truth, actor, obs, action, *rollouts, step) for step in (step, step * 2 / 3)]
+        value, returns = getattr(critic, config.actor_climbs)(obs, action), rollout_return(truth, actor, obs, action, *rollouts, state)
+    twice = [true_action_gradient(truth, actor, obs, action, *rollouts, step, state) for step in (step, step * 2 / 3)]
     ours = critic_action_gradient(critic, obs, action, config.actor_climbs)
     row = {"discounted_return": returns.mean().item(), "value": value.mean().item(),
            "value_correlation": torch.corrcoef(torch.stack([value, returns]))[0, 1].item(),
            "q_slope": ours.norm(dim=1).median().item(), "true_slope": (sum(twice) / 2).norm(dim=1).median().item()}
     directions = [through_actor(actor, obs, gradient)[None] for gradient in twice]
-    climbed = climbed_direction(config, imagined, actor, critic, obs)[None]
+    climbed = climbed_direction(config, imagined, actor, critic, obs, state if imagined is truth else None)[None]
     for name, estimate, (first, second) in (("q_gradient", ours, twice), ("policy_gradient", climbed, directions)):
         cosine, error = agreement(estimate, (first + second) / 2)
         row |= {f"{name}_cosine": cosine, f"{name}_error": error, f"{name}_self": agreement(first, second).cosine}
     for name, direction in (("climb_gain", climbed[0]), ("true_gain", sum(directions)[0] / 2)):
-        row[name], row[f"{name}_stderr"] = gain_along(truth, actor, direction, obs, *rollouts, config.diagnose_move)
+        row[name], row[f"{name}_stderr"] = gain_along(truth, actor, direction, obs, *rollouts, config.diagnose_move, state)
     return row
 
 # %% ../nbs/14b_diagnostics.ipynb #070-py
@@ -342,17 +364,17 @@ class Diagnoser:
 
     def noisy_episodes(self, actor: Actor, step: int) -> list[Episode]:
         """Four real episodes of up to 100 steps with exploration noise: transitions that no model has been trained on."""
-        return play(self.env, double_copy(actor), self.scale, self.config.exploration_noise, 4, 100, self.seeds(step)[2])
+        return play(self.env, double_copy(actor), self.scale, self.config.exploration_noise, 4, 100, self.seeds(step)[2], self.truth.state_of)
 
     def row(self, actor: Actor, critic: Critic, dynamics: Dynamics | None, step: int) -> dict[str, float]:
         """One row of diagnostics.csv for these networks; `dynamics` is None where there is no learned model."""
         config, generator = self.config, torch.Generator().manual_seed(self.seeds(step)[0])
         actor, critic = double_copy(actor), double_copy(critic)
-        episodes = play(self.env, actor, self.scale, 0.0, 4, 300, self.seeds(step)[1])
-        obs = visited(episodes, config.discount, config.diagnose_states, generator)
+        episodes = play(self.env, actor, self.scale, 0.0, 4, 300, self.seeds(step)[1], self.truth.state_of)
+        starts = visited(episodes, config.discount, config.diagnose_states, generator)
         model = None if dynamics is None else double_copy(dynamics)
         imagined = self.world if model is None else dataclasses.replace(self.world, dynamics=model)
-        row = {"step": step} | critic_row(config, imagined, self.world, actor, critic, obs)
+        row = {"step": step} | critic_row(config, imagined, self.world, actor, critic, *starts)
         if model is not None:
             row |= model_row(model, self.truth, self.noisy_episodes(actor, step), self.imagined_steps, config.diagnose_states, generator)
         return row

@@ -7,22 +7,20 @@ import math
 from typing import Any, Callable
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
 from .config import unknown_name
-from .envs import ActionScale, arguments_of, id_of, make_env
+from .envs import TASKS, ActionScale, arguments_of, id_of, make_env
 
 # %% auto #0
-__all__ = ['NextObs', 'StateOf', 'STATES', 'FORMULAS', 'STEP', 'pendulum_next_obs', 'cart_pole_next_obs', 'joint_state',
-           'double_pendulum_state', 'reacher_state', 'listed', 'MuJoCoStep', 'column_difference', 'action_jacobian',
-           'obs_jacobian', 'Simulate', 'SimulatedDynamics']
+__all__ = ['FORMULAS', 'READERS', 'PHYSICS', 'WARM_START', 'Map', 'STEP', 'StepFn', 'pendulum_next_obs', 'cart_pole_next_obs',
+           'pendulum_state', 'cart_pole_state', 'part_of_state', 'outdated_place', 'put_outdated_place', 'MuJoCoStep',
+           'column_difference', 'action_jacobian', 'state_jacobian', 'Simulate', 'SimulatedDynamics']
 
 # %% ../nbs/03b_simulator.ipynb #007-py
-NextObs = Callable[[Tensor, Tensor], Tensor]  # (batch, obs_dim), (batch, act_dim) in [-1, 1] or in the environment's units, to (batch, obs_dim)
-
-
 def pendulum_next_obs(obs: Tensor, action: Tensor, g: float = 10.0) -> Tensor:
     """Pendulum-v1: the observation after a step, differentiable; `action` is the torque in N m, gravity `g` in m/s^2."""
     angle, torque = torch.atan2(obs[..., 1], obs[..., 0]), action[..., 0].clamp(-2.0, 2.0)
@@ -40,118 +38,145 @@ def cart_pole_next_obs(obs: Tensor, action: Tensor) -> Tensor:
     x_acc = push - 0.05 * theta_acc * cos / 1.1
     return torch.stack([x + 0.02 * x_dot, x_dot + 0.02 * x_acc, theta + 0.02 * theta_dot, theta_dot + 0.02 * theta_acc], -1)
 
-# %% ../nbs/03b_simulator.ipynb #016-py
-def joint_state(obs: np.ndarray, nq: int, nv: int, front: int, hidden: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and velocities from an observation that lists them, after `front` other numbers; the first `hidden` positions are set to 0."""
-    end = front + nq - hidden
-    return np.concatenate([np.zeros(hidden), obs[front:end]]), obs[end : end + nv]
+# %% ../nbs/03b_simulator.ipynb #14c-py
+def pendulum_state(env: gym.Env) -> np.ndarray:
+    """Pendulum-v1: the observation before it is rounded to float32, (3,)."""
+    angle, speed = env.unwrapped.state
+    return np.array([math.cos(angle), math.sin(angle), speed])
+
+
+def cart_pole_state(env: gym.Env) -> np.ndarray:
+    """ContinuousCartPole-v0: the observation before it is rounded to float32, (4,)."""
+    return np.array(env.unwrapped.state, dtype=np.float64)
+
+
+FORMULAS: dict[str, Callable[..., Tensor]] = {"Pendulum-v1": pendulum_next_obs, "ContinuousCartPole-v0": cart_pole_next_obs}
+READERS: dict[str, Callable[[gym.Env], np.ndarray]] = {"Pendulum-v1": pendulum_state, "ContinuousCartPole-v0": cart_pole_state}
 
 # %% ../nbs/03b_simulator.ipynb #021-py
-StateOf = Callable[[np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]  # one observation, nq, nv to qpos (nq,), qvel (nv,)
+PHYSICS = int(mujoco.mjtState.mjSTATE_QPOS | mujoco.mjtState.mjSTATE_QVEL | mujoco.mjtState.mjSTATE_ACT)
+WARM_START = int(mujoco.mjtState.mjSTATE_WARMSTART)
 
 
-def double_pendulum_state(obs: np.ndarray, nq: int, nv: int) -> tuple[np.ndarray, np.ndarray]:
-    """InvertedDoublePendulum-v5 as `make_env` shows it: angles by sine and cosine, the joints' speeds at its end."""
-    return np.append(obs[0], np.arctan2(obs[1:3], obs[3:5])), np.append(obs[5], obs[11:13])
+def part_of_state(env: gym.Env, part: int) -> np.ndarray:
+    """The named part of MuJoCo's state, as one vector."""
+    model, data = env.unwrapped.model, env.unwrapped.data
+    vector = np.empty(mujoco.mj_stateSize(model, part))
+    mujoco.mj_getState(model, data, vector, part)
+    return vector
 
 
-def reacher_state(obs: np.ndarray, nq: int, nv: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reacher-v5: two angles by cosine and sine, then the target's place; the target rests."""
-    return np.append(np.arctan2(obs[2:4], obs[0:2]), obs[4:6]), np.append(obs[6:8], [0.0, 0.0])
+def outdated_place(env: gym.Env) -> np.ndarray:
+    """Where Ant's torso or Humanoid's centre of mass was when MuJoCo last looked, (2,), m; nothing, (0,), for the other tasks."""
+    name, model, data = id_of(env), env.unwrapped.model, env.unwrapped.data
+    if name == "Ant-v5":
+        return data.xpos[1, :2].copy()
+    return model.body_mass @ data.xipos[:, :2] / model.body_mass.sum() if name == "Humanoid-v5" else np.empty(0)
 
 
-def listed(front: int, hidden: int) -> StateOf:
-    """`joint_state` for one layout."""
-    return lambda obs, nq, nv: joint_state(obs, nq, nv, front, hidden)
-
-
-STATES: dict[str, StateOf] = {
-    "InvertedPendulum-v5": listed(0, 0), "InvertedDoublePendulum-v5": double_pendulum_state, "Reacher-v5": reacher_state,
-    "Swimmer-v5": listed(1, 2), "Hopper-v5": listed(1, 1), "HalfCheetah-v5": listed(1, 1),
-    "Ant-v5": listed(1, 2), "Humanoid-v5": listed(1, 2),
-}
-
-# %% ../nbs/03b_simulator.ipynb #021b-py
-FORMULAS: dict[str, Callable[..., Tensor]] = {"Pendulum-v1": pendulum_next_obs, "ContinuousCartPole-v0": cart_pole_next_obs}
+def put_outdated_place(env: gym.Env, place: np.ndarray) -> None:
+    """Let the next displacement be measured from `place`; MuJoCo overwrites it in its next step."""
+    if id_of(env) == "Ant-v5":
+        env.unwrapped.data.xpos[1, :2] = place
+    elif id_of(env) == "Humanoid-v5":
+        env.unwrapped.data.xipos[:, :2] = place  # of every body, so of their centre of mass
 
 # %% ../nbs/03b_simulator.ipynb #022-py
 class MuJoCoStep:
-    """(obs, action) -> next_obs of a MuJoCo task as a function: the state is recovered from the observation at every call.
+    """(state, action) -> (next_obs, next_state) of a MuJoCo task as a function, on an environment of its own.
 
-    Batched, on the CPU, in float64 inside; actions in the environment's units. Not differentiable: see `Simulate`. Raises
-    `ValueError` for a task whose observation does not determine the state.
+    Batched, on the CPU, in float64; actions in the environment's units. Not differentiable: see `Simulate`. Raises `ValueError` for a
+    task that is not known.
     """
 
     def __init__(self, env: str | gym.Env):
         name = id_of(env)
-        if name not in STATES:
-            raise ValueError(unknown_name("task to simulate from its observation", name, [*STATES, *FORMULAS]))
+        if name not in TASKS:
+            raise ValueError(unknown_name("task to simulate", name, list(TASKS)))
         self.env = make_env(name, **(arguments_of(env) | {"max_episode_steps": 10**12}))  # no time limit: single steps
         self.env.reset(seed=0)
-        self.state_of = STATES[name]
+        self.physics, self.state_dim = len(part_of_state(self.env, PHYSICS)), len(self.state_of(self.env))
+        self.smooth = self.physics + len(outdated_place(self.env))  # leading numbers of a state that derivatives are taken in
 
-    def one(self, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """The next observation, (obs_dim,), from one observation and action."""
+    def state_of(self, env: gym.Env) -> np.ndarray:
+        """All that the next step of an environment depends on besides the action: (state_dim,), float64."""
+        return np.concatenate([part_of_state(env, PHYSICS), outdated_place(env), part_of_state(env, WARM_START)])
+
+    def one(self, state: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The next observation, (obs_dim,), and the next state, from one state and action."""
         inner = self.env.unwrapped
-        inner.set_state(*self.state_of(obs, inner.model.nq, inner.model.nv))
-        inner.data.qacc_warmstart[:] = 0.0  # what the solver remembers is no part of the map
+        mujoco.mj_setState(inner.model, inner.data, state[: self.physics], PHYSICS)
+        mujoco.mj_setState(inner.model, inner.data, state[self.smooth :], WARM_START)
+        put_outdated_place(self.env, state[self.physics : self.smooth])
         inner.data.time = 0.0
-        return self.env.step(action)[0]
+        return self.env.step(action)[0], self.state_of(self.env)
 
-    def __call__(self, obs: Tensor, action: Tensor) -> Tensor:
-        """(batch, obs_dim), (batch, act_dim) to (batch, obs_dim), of the dtype and device of `obs`."""
-        rows = zip(obs.detach().cpu().double().numpy(), action.detach().cpu().double().numpy())
-        return torch.as_tensor(np.stack([self.one(o, a) for o, a in rows])).to(obs)
+    def __call__(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, state_dim), (batch, act_dim) to (batch, obs_dim), (batch, state_dim), on the device of `state`."""
+        rows = zip(state.detach().cpu().numpy(), action.detach().cpu().double().numpy())
+        return tuple(torch.as_tensor(np.stack(column)).to(state) for column in zip(*(self.one(s, a) for s, a in rows)))
 
 # %% ../nbs/03b_simulator.ipynb #027-py
-def column_difference(next_obs: NextObs, obs: Tensor, action: Tensor, of_action: bool, column: int, step: float) -> Tensor:
-    """d next_obs / d one column of `obs` or of `action` by central differences, (batch, obs_dim); actions in [-1, 1] stay inside."""
-    x = action if of_action else obs
+Map = Callable[[Tensor, Tensor], Tensor]  # (batch, state_dim), (batch, act_dim) in [-1, 1] to (batch, n): whatever one step makes of a state and an action
+
+
+def column_difference(f: Map, state: Tensor, action: Tensor, of_action: bool, column: int, step: float) -> Tensor:
+    """d f / d one column of `state` or of `action` by central differences, (batch, n); actions in [-1, 1] stay inside."""
+    x = action if of_action else state
     up, down = x.clone(), x.clone()
     up[:, column] += step
     down[:, column] -= step
     if of_action:
         up, down = up.clamp(-1.0, 1.0), down.clamp(-1.0, 1.0)
-    moved = (lambda x: next_obs(obs, x)) if of_action else (lambda x: next_obs(x, action))
+    moved = (lambda x: f(state, x)) if of_action else (lambda x: f(x, action))
     return (moved(up) - moved(down)) / (up - down)[:, column, None]
 
 # %% ../nbs/03b_simulator.ipynb #033-py
-STEP = 1e-6  # of the central differences, in the units of the observation and of the actor's [-1, 1]
+STEP = 1e-6  # of the central differences, in the units of the state and of the actor's [-1, 1]
 
 
-def action_jacobian(next_obs: NextObs, obs: Tensor, action: Tensor, step: float = STEP) -> Tensor:
-    """d next_obs / d action by central differences, (batch, obs_dim, act_dim); float64 is needed for a small step."""
-    return torch.stack([column_difference(next_obs, obs, action, True, i, step) for i in range(action.shape[1])], -1)
+def action_jacobian(f: Map, state: Tensor, action: Tensor, step: float = STEP) -> Tensor:
+    """d f / d action by central differences, (batch, n, act_dim); float64 is needed for a small step."""
+    return torch.stack([column_difference(f, state, action, True, i, step) for i in range(action.shape[1])], -1)
 
 
-def obs_jacobian(next_obs: NextObs, obs: Tensor, action: Tensor, step: float = STEP) -> Tensor:
-    """d next_obs / d obs by central differences, (batch, obs_dim, obs_dim)."""
-    return torch.stack([column_difference(next_obs, obs, action, False, i, step) for i in range(obs.shape[1])], -1)
+def state_jacobian(f: Map, state: Tensor, action: Tensor, columns: int, step: float = STEP) -> Tensor:
+    """d f / d the first `columns` numbers of the state by central differences, (batch, n, columns)."""
+    return torch.stack([column_difference(f, state, action, False, i, step) for i in range(columns)], -1)
 
 # %% ../nbs/03b_simulator.ipynb #040-py
+StepFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (batch, state_dim), (batch, act_dim) to next_obs, next_state
+
+
 class Simulate(torch.autograd.Function):
     """A step of a simulator with central differences as its derivative; once differentiable."""
 
     @staticmethod
-    def forward(ctx: Any, obs: Tensor, action: Tensor, next_obs: NextObs) -> Tensor:
-        """`next_obs` maps (batch, obs_dim) and (batch, act_dim) in [-1, 1] to (batch, obs_dim)."""
-        ctx.save_for_backward(obs, action)
-        ctx.next_obs = next_obs
-        return next_obs(obs, action)
+    def forward(ctx: Any, state: Tensor, action: Tensor, step: StepFn, smooth: int) -> tuple[Tensor, Tensor]:
+        """`step` takes actions in [-1, 1]; derivatives are taken in the first `smooth` numbers of the state. `next_obs` has the dtype of `action`."""
+        ctx.save_for_backward(state, action)
+        ctx.step, ctx.smooth = step, smooth
+        next_obs, next_state = step(state, action)
+        return next_obs.to(action.dtype), next_state
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        """The gradient times the Jacobians that are asked for, in float64 inside."""
-        obs, action = (x.double() for x in ctx.saved_tensors)
-        jacobians = [jacobian(ctx.next_obs, obs, action) if needed else None
-                     for jacobian, needed in zip((obs_jacobian, action_jacobian), ctx.needs_input_grad)]
-        products = [None if j is None else torch.einsum("bo,boi->bi", gradient.double(), j).to(gradient) for j in jacobians]
-        return *products, None
+    def backward(ctx: Any, of_obs: Tensor, of_state: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        """The gradients times the Jacobians that are asked for, in float64 inside."""
+        state, action = (x.double() for x in ctx.saved_tensors)
+        incoming, both = torch.cat([of_obs.double(), of_state], -1), lambda s, a: torch.cat(ctx.step(s, a), -1)
+        product = lambda jacobian: torch.einsum("bo,boi->bi", incoming, jacobian)
+        back = [None, None]
+        if ctx.needs_input_grad[0]:
+            rest = state.shape[1] - ctx.smooth
+            back[0] = torch.nn.functional.pad(product(state_jacobian(both, state, action, ctx.smooth)), (0, rest))
+        if ctx.needs_input_grad[1]:
+            back[1] = product(action_jacobian(both, state, action)).to(of_obs.dtype)
+        return *back, None, None
 
 # %% ../nbs/03b_simulator.ipynb #042-py
 class SimulatedDynamics(torch.nn.Module):
-    """The simulator in the place of a learned model: the same `sample`, without weights, members or noise. On the CPU inside, eager only.
+    """The simulator in the place of a learned model, without weights, members or noise. On the CPU inside, eager only.
 
     Raises `ValueError` for an environment whose map is not known.
     """
@@ -159,18 +184,32 @@ class SimulatedDynamics(torch.nn.Module):
     def __init__(self, env: gym.Env):
         super().__init__()
         name, arguments = id_of(env), arguments_of(env)
-        self.scale = ActionScale.of(env.action_space)
-        self.formula = FORMULAS.get(name)
-        gravity = {"g": arguments["g"]} if "g" in arguments else {}
-        self.step = (lambda obs, action: self.formula(obs, action, **gravity)) if self.formula else MuJoCoStep(env)
+        self.scale, self.formula = ActionScale.of(env.action_space), FORMULAS.get(name)
+        self.gravity = {"g": arguments["g"]} if "g" in arguments else {}
+        self.step = None if self.formula else MuJoCoStep(env)
+        self.state_of = READERS[name] if self.formula else self.step.state_of
+        self.state_dim = env.observation_space.shape[0] if self.formula else self.step.state_dim
 
-    def next_obs(self, obs: Tensor, action: Tensor) -> Tensor:
-        """The next observation for actions in [-1, 1]; differentiable only where the task is a formula."""
-        scale = ActionScale(self.scale.low.to(action.device), self.scale.high.to(action.device))
-        return self.step(obs, scale.to_env(action))
+    def unit_step(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """The next observation and the next state for actions in [-1, 1], in float64; differentiable only where the task is a formula."""
+        action = ActionScale(self.scale.low.to(action.device), self.scale.high.to(action.device)).to_env(action)
+        if self.formula is None:
+            return self.step(state, action)
+        next_state = self.formula(state, action, **self.gravity)
+        return next_state, next_state
+
+    def transition(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """(next_obs, next_state), differentiable in `state` (batch, state_dim), float64, and `action` (batch, act_dim) in [-1, 1].
+
+        `next_obs` (batch, obs_dim) has the dtype of `action`.
+        """
+        if self.formula is None:
+            return Simulate.apply(state, action, self.unit_step, self.step.smooth)
+        next_obs, next_state = self.unit_step(state, action)
+        return next_obs.to(action.dtype), next_state
 
     def sample(self, obs: Tensor, action: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The next observation, differentiable in `obs` and `action`: (batch, obs_dim), (batch, act_dim) in [-1, 1] to (batch, obs_dim)."""
-        if self.formula is not None:
-            return self.next_obs(obs, action)
-        return Simulate.apply(obs, action, self.next_obs)
+        """The next observation of a task that is a formula. Raises `ValueError` for the others, which go on from a state."""
+        if self.formula is None:
+            raise ValueError(f"{id_of(self.step.env)}: the simulator goes on from its own state, not from an observation; hand that state along.")
+        return self.transition(obs, action)[0]

@@ -16,8 +16,8 @@ from .dynamics import Dynamics
 from .envs import ActionScale, TransitionFn
 
 # %% auto #0
-__all__ = ['Step', 'Target', 'TargetNoise', 'draw_noise', 'World', 'horizon_weights', 'weighted_returns', 'bootstrapped_target',
-           'target_and_action_gradient', 'actor_weights', 'draw_actor_noise', 'actor_objective']
+__all__ = ['StepFn', 'Step', 'Target', 'TargetNoise', 'draw_noise', 'World', 'horizon_weights', 'weighted_returns',
+           'bootstrapped_target', 'target_and_action_gradient', 'actor_weights', 'draw_actor_noise', 'actor_objective']
 
 # %% ../nbs/09_targets.ipynb #009-py
 class Step(NamedTuple):
@@ -25,6 +25,7 @@ class Step(NamedTuple):
     reward: Tensor  # (batch,)
     next_obs: Tensor  # (batch, obs_dim)
     terminated: Tensor  # (batch,) 1.0 or 0.0; a time limit is 0.0
+    next_state: Tensor | None = None  # (batch, state_dim), where the simulator imagines: what it goes on from
 
 
 class Target(NamedTuple):
@@ -55,15 +56,18 @@ class World:
     termination_fn: TransitionFn
     scale: ActionScale
 
-    def step(self, obs: Tensor, action: Tensor, noise: Tensor) -> Step:
+    def step(self, obs: Tensor, action: Tensor, noise: Tensor, state: Tensor | None = None) -> Step:
         """One imagined step; differentiable in `obs` and `action`, except for `terminated`.
 
-        `obs` and `noise` (batch, obs_dim), `action` (batch, act_dim) in [-1, 1].
+        `obs` and `noise` (batch, obs_dim), `action` (batch, act_dim) in [-1, 1]. With a `state` (batch, state_dim) the dynamics are the simulator, which goes on from there.
         """
-        next_obs = self.dynamics.sample(obs, action, noise)
+        if state is None:
+            next_obs, next_state = self.dynamics.sample(obs, action, noise), None
+        else:
+            next_obs, next_state = self.dynamics.transition(state, action)
         env_action = self.scale.to_env(action)
         terminated = self.termination_fn(obs, env_action, next_obs)
-        return Step(self.reward_fn(obs, env_action, next_obs), next_obs, terminated.to(next_obs.dtype))
+        return Step(self.reward_fn(obs, env_action, next_obs), next_obs, terminated.to(next_obs.dtype), next_state)
 
 # %% ../nbs/09_targets.ipynb #018-py
 def horizon_weights(horizon: int, mix: float) -> list[float]:
@@ -76,55 +80,58 @@ def horizon_weights(horizon: int, mix: float) -> list[float]:
     return [(1.0 - mix) * mix ** (j - 1) for j in range(1, horizon)] + [mix ** (horizon - 1)]
 
 # %% ../nbs/09_targets.ipynb #021a-py
-def weighted_returns(discount: float, weights: Sequence[float], step: Callable[[int, Tensor, Tensor], Step], policy: Callable[[Tensor], Tensor],
-                     bootstrap: Callable[[int, Tensor, Tensor], Tensor], obs: Tensor, action: Tensor) -> Target:
+StepFn = Callable[[int, Tensor, Tensor, Tensor | None], Step]  # (i, obs, action, state) to step i
+
+
+def weighted_returns(discount: float, weights: Sequence[float], step: StepFn, policy: Callable[[Tensor], Tensor],
+                     bootstrap: Callable[[int, Tensor, Tensor], Tensor], obs: Tensor, action: Tensor, state: Tensor | None = None) -> Target:
     """The sum of weights[k - 1] y_k over k = 1, 2, ..., all along one rollout from `obs` (batch, obs_dim) with `action` first.
 
-    `step(i, obs, action)` takes step i, `policy(obs)` chooses every later action, `bootstrap(i, obs, action)` (batch,) estimates what
-    follows step i. Differentiable in whatever these three are.
+    `step(i, obs, action, state)` takes step i, `policy(obs)` chooses every later action, `bootstrap(i, obs, action)` (batch,) estimates what
+    follows step i. Differentiable in whatever these three are. `state` as in `World.step`.
     """
     value = torch.zeros_like(obs[:, 0])
     returns, alive = torch.zeros_like(value), torch.ones_like(value)
     for i, weight in enumerate(weights):
-        taken = step(i, obs, action)
+        taken = step(i, obs, action, state)
         returns = returns + discount**i * alive * taken.reward
         alive = alive * (1.0 - taken.terminated)  # after the reward: the step that terminates still pays
-        obs, action = taken.next_obs, policy(taken.next_obs)
+        obs, action, state = taken.next_obs, policy(taken.next_obs), taken.next_state
         if weight > 0.0:
             value = value + weight * (returns + discount ** (i + 1) * alive * bootstrap(i, obs, action))
     return Target(value, 1.0 - alive)
 
 # %% ../nbs/09_targets.ipynb #021-py
 def bootstrapped_target(config: Config, world: World | None, target_actor: Actor, target_critic: Critic,
-                        obs: Tensor, action: Tensor, noise: TargetNoise, first: Step | None = None) -> Target:
+                        obs: Tensor, action: Tensor, noise: TargetNoise, first: Step | None = None, state: Tensor | None = None) -> Target:
     """The target y_k(s, a) and its mix over horizons; `obs` (batch, obs_dim), `action` (batch, act_dim) in [-1, 1].
 
     The first step is `first` where it is given (a stored transition), else imagined like all others; `world` may be
     None if nothing is imagined. Each sample keeps its ensemble member; smoothing noise enters at the bootstrap
     actions only. Differentiable in `action`. For k = 1, sampled from a model, this is the target of the MAGE paper
-    (arXiv 2004.14309).
+    (arXiv 2004.14309). `state` as in `World.step`.
     """
-    def step(i: int, obs: Tensor, action: Tensor) -> Step:
-        return first if i == 0 and first is not None else world.step(obs, action, noise.dynamics[i])
+    def step(i: int, obs: Tensor, action: Tensor, state: Tensor | None) -> Step:
+        return first if i == 0 and first is not None else world.step(obs, action, noise.dynamics[i], state)
 
     def bootstrap(i: int, obs: Tensor, action: Tensor) -> Tensor:
         smooth = add_noise(action, noise.smoothing[i], config.target_noise, config.target_noise_clip)
         return target_critic(obs, smooth).amin(0)
 
     weights = horizon_weights(config.horizon, config.horizon_mix)
-    return weighted_returns(config.discount, weights, step, target_actor, bootstrap, obs, action)
+    return weighted_returns(config.discount, weights, step, target_actor, bootstrap, obs, action, state)
 
 # %% ../nbs/09_targets.ipynb #033-py
 def target_and_action_gradient(config: Config, world: World, target_actor: Actor, target_critic: Critic,
-                               obs: Tensor, action: Tensor, noise: TargetNoise) -> tuple[Target, Tensor]:
+                               obs: Tensor, action: Tensor, noise: TargetNoise, state: Tensor | None = None) -> tuple[Target, Tensor]:
     """The imagined target and its gradient with respect to the first action, (batch, act_dim); both without a graph.
 
     The gradient is pathwise: noise is held fixed, and `terminated` counts as constant. It is per unit of the
-    actor's [-1, 1], as in the paper's code. No `.grad` is touched, and an outer `torch.no_grad()` does no harm.
+    actor's [-1, 1], as in the paper's code. No `.grad` is touched, and an outer `torch.no_grad()` does no harm. `state` as in `World.step`.
     """
     with torch.enable_grad():
         action = action.detach().requires_grad_()
-        target = bootstrapped_target(config, world, target_actor, target_critic, obs, action, noise)
+        target = bootstrapped_target(config, world, target_actor, target_critic, obs, action, noise, state=state)
         (gradient,) = torch.autograd.grad(target.value.sum(), action)
     return Target(target.value.detach(), target.ended.detach()), gradient
 
@@ -139,16 +146,17 @@ def draw_actor_noise(config: Config, batch_size: int, obs_dim: int, generator: t
     return torch.randn(config.actor_horizon, batch_size, obs_dim, generator=generator, device=generator.device)
 
 
-def actor_objective(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
+def actor_objective(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, action: Tensor, noise: Tensor,
+                    state: Tensor | None = None) -> Tensor:
     """J_h(s) at `obs` (batch, obs_dim), or the mean of J_1 ... J_h, where `action` = pi(s) (batch, act_dim): (batch,).
 
     Differentiable in the actor's parameters, through every step; those of model and critic are frozen. `noise` as in
-    `draw_actor_noise`; `world` may be None for h = 0. J_h: MAAC, equation of arXiv 2005.08068 without the entropy; the mean: IVG (1910.04142).
+    `draw_actor_noise`; `world` may be None for h = 0; `state` as in `World.step`. J_h: MAAC, equation of arXiv 2005.08068 without the entropy; the mean: IVG (1910.04142).
     """
     climbed = critic.minimum if config.actor_climbs == "minimum" else critic.first
     if config.actor_horizon == 0:
         return climbed(obs, action)
     weights = actor_weights(config.actor_horizon, config.actor_horizon_mean)
-    step = lambda i, obs, action: world.step(obs, action, noise[i])
+    step = lambda i, obs, action, state: world.step(obs, action, noise[i], state)
     bootstrap = lambda i, obs, action: climbed(obs, action)
-    return weighted_returns(config.discount, weights, step, actor, bootstrap, obs, action).value
+    return weighted_returns(config.discount, weights, step, actor, bootstrap, obs, action, state).value

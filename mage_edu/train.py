@@ -39,10 +39,11 @@ __all__ = ['FORMULAS', 'COMPARED', 'Hook', 'Seeds', 'derive_seeds', 'episode_see
            'source_of', 'refuse_to_answer', 'build_learned', 'world_function', 'build_dynamics', 'build_world',
            'build_optimizer', 'build_actor', 'build_critic', 'eager_kernels', 'build_learner', 'act', 'inside',
            'explore', 'begin_episode', 'check_finite', 'answer', 'check_formulas', 'in_env_units', 'check_promise',
-           'environment_step', 'agent_update', 'dynamics_update', 'learned_update', 'learned_due', 'learned_quality',
-           'slope_cosine', 'dynamics_due', 'refresh_due', 'refresh_normalizers', 'compile_learner', 'ready',
-           'check_recorded', 'use_recorded', 'Divergence', 'largest', 'network_sizes', 'check_health', 'reset_agent',
-           'handle_divergence', 'learning_step', 'Stopwatch', 'Interrupt', 'first_interrupt', 'train']
+           'simulator_state', 'check_simulated', 'environment_step', 'agent_update', 'dynamics_update',
+           'learned_update', 'learned_due', 'learned_quality', 'slope_cosine', 'dynamics_due', 'refresh_due',
+           'refresh_normalizers', 'compile_learner', 'ready', 'check_recorded', 'use_recorded', 'Divergence', 'largest',
+           'network_sizes', 'check_health', 'reset_agent', 'handle_divergence', 'learning_step', 'Stopwatch',
+           'Interrupt', 'first_interrupt', 'train']
 
 # %% ../nbs/15_train.ipynb #008-py
 class Seeds(NamedTuple):
@@ -251,7 +252,8 @@ def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cp
         config, world, actor, critic, frozen_copy(actor), frozen_copy(critic),
         build_optimizer(config, actor, config.actor_lr), build_optimizer(config, critic, config.critic_lr),
         build_optimizer(config, world.dynamics, config.dynamics_lr, config.dynamics_weight_decay),
-        ReplayBuffer(config.replay_capacity, obs_dim, act_dim, seeds.replay, device), Normalizer(obs_dim, act_dim),
+        ReplayBuffer(config.replay_capacity, obs_dim, act_dim, seeds.replay, device, world.dynamics.state_dim if config.simulates else 0),
+        Normalizer(obs_dim, act_dim),
         torch.Generator(device).manual_seed(seeds.updates), init(seeds.exploration), sources, learned, eager,
         make_kernels(config.precision, torch.device(device).type, eager=eager),
     )
@@ -340,6 +342,20 @@ def check_promise(learner: Learner, terminated: bool) -> None:
                                "use termination='learned', or report a time limit as truncated.")
 
 
+def simulator_state(learner: Learner, env: gym.Env) -> list[np.ndarray]:
+    """The state that the environment is in, (state_dim,), as a list of one; an empty list where nothing is to start from it."""
+    return [learner.world.dynamics.state_of(env)] if learner.config.simulates else []
+
+
+def check_simulated(learner: Learner, states: list[np.ndarray], action: Tensor, next_obs: np.ndarray) -> None:
+    """Raise `ValueError` where the simulator, put into the state before a step, does not come to the observation after it."""
+    for state in states:
+        again = learner.world.dynamics.transition(torch.as_tensor(state)[None], action[None])[0][0].numpy()
+        if not np.allclose(again, next_obs, rtol=1e-5, atol=1e-5):
+            raise ValueError(f"step {learner.num_timesteps}: the environment shows {next_obs}, and the simulator, put into the same state, {again}. The environment "
+                             "is not the one its name stands for, or remembers more than MuJoCo does; use model='learned'.")
+
+
 def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     """Act once, store the transition, begin a new episode where one ended.
 
@@ -351,12 +367,14 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     scale = learner.world.scale
     action = explore(learner, learner.obs)
     check_finite(learner.num_timesteps, action=action)
-    env_action = in_env_units(scale, action)
+    env_action, states = in_env_units(scale, action), simulator_state(learner, env)
     next_obs, reward, terminated, truncated = checked_step(env, env_action, f"step {learner.num_timesteps}")
     check_promise(learner, terminated)
     if learner.config.uses_model and learner.num_timesteps < learner.config.warmup_steps:
         check_formulas(learner, env_action, reward, next_obs, terminated)
-    learner.replay.add(learner.obs, action, reward, next_obs, terminated)  # a time limit bootstraps: truncated is not stored
+        check_simulated(learner, states, action, next_obs)
+    states += simulator_state(learner, env)
+    learner.replay.add(learner.obs, action, reward, next_obs, terminated, *states)  # a time limit bootstraps: truncated is not stored
     learner.normalizer.add(learner.obs, action.numpy(), next_obs)
     learner.obs = next_obs
     learner.num_timesteps += 1
@@ -385,7 +403,8 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
     learner.updates += 1
     if learner.updates % config.policy_delay == 0:
         actor_noise = draw_actor_noise(config, *batch.obs.shape, learner.update_generator)
-        loss_pi, gradients = learner.kernels.actor_gradients(config, learner.world, learner.actor, learner.critic, batch.obs, actor_noise)
+        states = [batch.state] if config.simulates else []
+        loss_pi, gradients = learner.kernels.actor_gradients(config, learner.world, learner.actor, learner.critic, batch.obs, actor_noise, *states)
         learner.kernels.apply_gradients(gradients, learner.actor_optimizer, config.grad_clip)
         polyak_update(learner.target_actor, learner.actor, config.polyak)
         losses["actor_loss"] = loss_pi
@@ -480,7 +499,10 @@ def ready(learner: Learner) -> bool:
 
 # %% ../nbs/15_train.ipynb #67b-py
 def check_recorded(learner: Learner, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise `ValueError` where recorded rewards or terminations are not those of a known or given function."""
+    """Raise `ValueError` where recorded rewards or terminations are not those of a known or given function, or where more than the record holds is needed."""
+    if learner.config.simulates:
+        raise ValueError("data with model='simulator': recorded transitions do not hold the simulator's states, from which it would have to go on; "
+                         "leave data out, or use model='learned'.")
     for name, column in (("reward", arrays["reward"]), ("termination", arrays["terminated"])):
         if learner.config.uses_model and learner.sources[name] in COMPARED:
             ours = answer(learner, name, arrays["obs"], arrays["action"], arrays["next_obs"]).double().numpy()

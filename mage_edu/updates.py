@@ -49,16 +49,16 @@ def critic_target(config: Config, world: World | None, actor: Actor, target_acto
     networks, ones = (target_actor, target_critic), torch.ones_like(batch.reward)
     if config.start == "replay":
         with torch.no_grad():
-            first = Step(batch.reward, batch.next_obs, batch.terminated)
+            first = Step(batch.reward, batch.next_obs, batch.terminated, batch.next_state)
             target = bootstrapped_target(config, world, *networks, batch.obs, batch.action, noise, first)
         return CriticTarget(batch.obs, batch.action, target.value, None, ones)
     with torch.no_grad():
         action = add_noise(actor(batch.obs), noise.action, config.imagined_noise)
     if config.gradient_weight == 0.0:
         with torch.no_grad():
-            target = bootstrapped_target(config, world, *networks, batch.obs, action, noise)
+            target = bootstrapped_target(config, world, *networks, batch.obs, action, noise, state=batch.state)
         return CriticTarget(batch.obs, action, target.value, None, ones)
-    target, gradient = target_and_action_gradient(config, world, *networks, batch.obs, action, noise)
+    target, gradient = target_and_action_gradient(config, world, *networks, batch.obs, action, noise, batch.state)
     mask = ones if config.terminal_gradient else 1.0 - target.ended
     return CriticTarget(batch.obs, action, target.value, gradient, mask)
 
@@ -87,13 +87,13 @@ def critic_loss(config: Config, critic: Critic, target: CriticTarget) -> CriticL
     return CriticLoss(total, value_loss.detach(), gradient_loss.detach())
 
 # %% ../nbs/10_updates.ipynb #033-py
-def actor_loss(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor) -> Tensor:
+def actor_loss(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor, state: Tensor | None = None) -> Tensor:
     """Minus the mean of J_h over `obs` (batch, obs_dim), plus the weighted squared length of what enters the actor's tanh at `obs`.
 
-    J_0 is min(Q1, Q2)(s, pi(s)), or Q1 where `actor_climbs` is "first"; `noise` as in `draw_actor_noise`. The parameters of critic and model are frozen.
+    J_0 is min(Q1, Q2)(s, pi(s)), or Q1 where `actor_climbs` is "first"; `noise` as in `draw_actor_noise`, `state` as in `World.step`. The parameters of critic and model are frozen.
     """
     u = actor.preactivation(obs)
-    loss = -actor_objective(config, world, actor, critic, obs, torch.tanh(u), noise).mean()
+    loss = -actor_objective(config, world, actor, critic, obs, torch.tanh(u), noise, state).mean()
     return loss if config.preactivation_weight == 0.0 else loss + config.preactivation_weight * u.square().sum(-1).mean()
 
 # %% ../nbs/10_updates.ipynb #040-py
@@ -104,9 +104,9 @@ def critic_gradients(config: Config, critic: Critic, target: CriticTarget) -> tu
 
 
 def actor_gradients(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor,
-                    noise: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+                    noise: Tensor, state: Tensor | None = None) -> tuple[Tensor, Sequence[Tensor]]:
     """The actor's loss without its graph, and its gradients in the order of `actor.parameters()`."""
-    loss = actor_loss(config, world, actor, critic, obs, noise)
+    loss = actor_loss(config, world, actor, critic, obs, noise, state)
     return loss.detach(), torch.autograd.grad(loss, list(actor.parameters()))
 
 # %% ../nbs/10_updates.ipynb #040b-py

@@ -114,6 +114,23 @@ def test_a_rollout_ends_where_its_world_does():
     assert returns.tolist() == [1 + 0.5 * 2 + 0.25 * 3, 2 + 0.5 * 3, 10]
 
 
+@pytest.mark.parametrize("name", ["Walker2d-v5", "Pusher-v5"])
+def test_a_rollout_from_a_stored_state_pays_what_the_real_environment_pays(name):
+    diagnoser, env = Diagnoser(make_config("mage", "tiny"), lambda: make_env(name)), make_env(name)
+    feedback = 0.1 * torch.randn(env.observation_space.shape[0], env.action_space.shape[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    policy = lambda obs: torch.tanh(obs @ feedback)
+    obs, rewards = torch.as_tensor(env.reset(seed=0)[0])[None], []
+    start = obs, diagnoser.truth.state_of(env)
+    for _ in range(6):
+        action = policy(obs)
+        next_obs, reward, terminated, *_ = env.step(diagnoser.scale.to_env(action)[0].numpy())
+        rewards.append(reward)
+        obs = torch.as_tensor(next_obs)[None]
+        assert not terminated
+    returns = rollout_return(diagnoser.world, policy, start[0], policy(start[0]), 0.9, 6, torch.as_tensor(start[1])[None])
+    assert abs(returns.item() - sum(0.9**i * r for i, r in enumerate(rewards))) < 1e-6
+
+
 def test_moves_of_the_action_stay_inside():
     seen = []
     watching = World(Linear(torch.eye(1), torch.ones(1, 1)), lambda o, a, n: seen.append(a) or 2.0 * a[..., 0], never, ActionScale(-torch.ones(1), torch.ones(1)))
@@ -193,7 +210,7 @@ def test_pieces_never_cross_from_one_episode_into_the_next():
     assert pieces.obs[..., 0].tolist() == [[0, 1, 2], [1, 2, 3], [10, 11, 12]] and pieces.action[..., 0].tolist() == [[0, 1], [1, 2], [10, 11]]
     with pytest.raises(ValueError, match=r"\[3, 2\] steps.*4 steps"):
         windows(episodes, 4)
-    assert set(visited(episodes, 0.0, 20, torch.Generator().manual_seed(0))[:, 0].tolist()) == {0.0, 10.0}  # a discount of 0 sees first states only
+    assert set(visited(episodes, 0.0, 20, torch.Generator().manual_seed(0)).obs[:, 0].tolist()) == {0.0, 10.0}  # a discount of 0 sees first states only
 
 
 def test_episodes_that_are_too_short_for_several_steps():
@@ -238,8 +255,8 @@ def test_a_resumed_run_has_the_same_diagnostics(tmp_path):
 
 
 def test_an_environment_that_cannot_be_diagnosed_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match="Walker2d-v5"):
-        MAGEAgent("Walker2d-v5", "td3", out=tmp_path / "run", diagnose_interval=100)
+    with pytest.raises(ValueError, match="MountainCarContinuous-v0"):
+        MAGEAgent("MountainCarContinuous-v0", "td3", out=tmp_path / "run", diagnose_interval=100)
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="diagnose_interval=-1"):
         make_config(diagnose_interval=-1)

@@ -139,3 +139,19 @@ def test_normalizer_keeps_states_actions_and_deltas():
     for stats, values in ((normalizer.obs, obs), (normalizer.action, action), (normalizer.delta, next_obs - obs)):
         np.testing.assert_allclose(stats.mean, values.mean(0), atol=1e-12)
         np.testing.assert_allclose(stats.std(), values.std(0), rtol=1e-12)
+
+
+def test_the_simulators_states_are_kept_beside_the_observations():
+    buffer = ReplayBuffer(3, 1, 1, seed=0, state_dim=2)
+    for n in range(5):
+        buffer.add([n], [0.0], n, [n + 1], False, [n, n / 3], [n + 1, (n + 1) / 3])
+    batch = buffer.sample(50)
+    assert set(batch.reward.tolist()) == {2.0, 3.0, 4.0} and batch.state.dtype == torch.float64
+    assert torch.equal(batch.state[:, 1], batch.reward.double() / 3) and torch.equal(batch.next_state[:, 1], (batch.reward.double() + 1) / 3)
+    with pytest.raises(ValueError, match="5 values: expected 7, obs.*next_state"):
+        buffer.add([0.0], [0.0], 0.0, [0.0], False)
+    with pytest.raises(ValueError, match="next_state of shape"):
+        buffer.add([0.0], [0.0], 0.0, [0.0], False, [0.0, 1.0], [0.0])
+    with pytest.raises(ValueError, match="6 values: expected 5"):
+        ReplayBuffer(3, 1, 1, seed=0).add([0.0], [0.0], 0.0, [0.0], False, [0.0])
+    assert buffer.added == 5

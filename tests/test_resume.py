@@ -119,6 +119,7 @@ VARIANTS = [
     ("ivg", {}),
     ("mage", dict(dynamics="deterministic", dynamics_sampling="moments", members=4)),
     ("maac", dict(dynamics_validation=0.25, dynamics_early_choice=True, members=16, batch_size=16)),
+    ("mage-k", dict(model="simulator", batch_size=4, replay_capacity=80)),  # the simulator's states are in the rows
 ]
 
 
