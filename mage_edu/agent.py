@@ -17,7 +17,7 @@ from .checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_
 from .config import Config, make_config
 from .envs import (EnvironmentFault, TransitionFn, arguments_of, draw_faster, flat_obs, id_of, is_remakeable, limited, make_env,
                            maker_of, why_unknown)
-from .kernels import check_compile, compile_pays, keep_freed_memory
+from .kernels import check_compile, compile_pays, keep_freed_memory, onednn_pays
 from .diagnostics import Diagnoser
 from .dynamics import DynamicsBuilder
 from .evaluate import Evaluator, plot_curves, rollout_frames
@@ -259,7 +259,7 @@ def describe_run(env: dict[str, Any], config: Config, device: torch.device, comp
     versions = {"gymnasium": gym.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__, "torch": torch.__version__}
     made = {"env": env["id"], "env_arguments": env["arguments"]} | ({"env_by_hand": True} if env.get("by_hand") else {})
     return made | {"config": config.to_dict(), "sources": dict(sources or {}), "data": data, "device": str(device), "threads": torch.get_num_threads(),
-                   "compile": compile, "total_timesteps": total_timesteps, "versions": versions}
+                   "onednn": onednn_pays(config, device.type), "compile": compile, "total_timesteps": total_timesteps, "versions": versions}
 
 # %% ../nbs/16_agent.ipynb #037-py
 def check_steps(total_timesteps: int) -> None:
@@ -483,7 +483,7 @@ def continue_run(agent: MAGEAgent) -> None:
 
 def warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Warn where a run is continued with other versions, threads or another device."""
-    changed = [f"{name} {before[name]} -> {now[name]}" for name in ("device", "threads", "versions") if before[name] != now[name]]
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in ("device", "threads", "onednn", "versions") if before.get(name) != now[name]]
     if changed:
         warnings.warn(f"the run began with other conditions ({'; '.join(changed)}): it goes on correctly, but not bit for bit as it would have.")
 

@@ -2,18 +2,20 @@
 
 # %% auto #0
 __all__ = ['DTYPES', 'alternate', 'plain_update', 'filled_learner', 'Product', 'forward', 'to_input', 'to_weights', 'trained',
-           'critic_products', 'update_products', 'batch_products', 'flops', 'product_inputs', 'best_seconds',
+           'critic_products', 'update_products', 'batch_products', 'flops', 'product_inputs', 'routes', 'best_seconds',
            'limit_seconds', 'BenchRow', 'variants', 'prepared', 'dynamics_batches', 'turn', 'bench_size',
            'NoEvaluation', 'bench_step', 'bench_table', 'conditions', 'bench']
 
 # %% ../nbs/17_bench.ipynb #010-py
+import itertools
 import math
 import statistics
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterable, Mapping, NamedTuple
+from typing import Any, Callable, ContextManager, Iterable, Mapping, NamedTuple
 
 # %% ../nbs/17_bench.ipynb #011-py
 def alternate(candidates: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 2,
@@ -41,7 +43,7 @@ from torch import Tensor
 from .config import SIZES, Config, make_config, unknown_name
 from .dynamics import train_dynamics
 from .envs import make_env
-from .kernels import keep_freed_memory
+from .kernels import keep_freed_memory, onednn_allowed, onednn_keeps_float32
 from .plain import plain_actor_loss, plain_critic_loss
 from .targets import draw_actor_noise, draw_noise
 from .storage import write_json
@@ -168,15 +170,21 @@ def product_inputs(product: Product, dtype: torch.dtype) -> list[tuple[Tensor, T
     return [(a, b), (turned(a), b), (a, turned(b))]
 
 
+def routes(dtype: torch.dtype) -> list[Callable[[], ContextManager[None]]]:
+    """The settings under which products are tried: as they are, and for float32 with oneDNN where that keeps the precision."""
+    return [nullcontext, onednn_allowed] if dtype == torch.float32 and onednn_keeps_float32() else [nullcontext]
+
+
 def best_seconds(product: Product, dtype: torch.dtype, at_least: float = 3e-3) -> float:
-    """The shortest time of one product, over layouts and as many calls as fit into `at_least` seconds each (two or more)."""
+    """The shortest time of one product, over routes, layouts and as many calls as fit into `at_least` seconds each (two or more)."""
     best = float("inf")
-    for a, b in product_inputs(product, dtype):
-        begin, calls = time.perf_counter(), 0
-        while calls < 2 or time.perf_counter() - begin < at_least:
-            start = time.perf_counter()
-            torch.bmm(a, b)
-            best, calls = min(best, time.perf_counter() - start), calls + 1
+    for route, (a, b) in itertools.product(routes(dtype), product_inputs(product, dtype)):
+        with route():
+            begin, calls = time.perf_counter(), 0
+            while calls < 2 or time.perf_counter() - begin < at_least:
+                start = time.perf_counter()
+                torch.bmm(a, b)
+                best, calls = min(best, time.perf_counter() - start), calls + 1
     return best
 
 
@@ -317,7 +325,7 @@ def bench_table(rows: Iterable[BenchRow]) -> str:
 def conditions(env_id: str, repeats: int, seed: int) -> dict[str, Any]:
     """What the numbers depend on: versions, threads, the processor's instructions, and how they were measured."""
     return {"env": env_id, "repeats": repeats, "seed": seed, "threads": torch.get_num_threads(), "torch": torch.__version__,
-            "instructions": torch.backends.cpu.get_cpu_capability()}
+            "onednn_keeps_float32": onednn_keeps_float32(), "instructions": torch.backends.cpu.get_cpu_capability()}
 
 
 def bench(sizes: Iterable[str] = tuple(SIZES), repeats: int = 10, env_id: str = "HalfCheetah-v5", seed: int = 0,

@@ -8,7 +8,9 @@ import ctypes
 import sys
 import types
 import warnings
-from typing import Any, Callable, Literal, Mapping, NamedTuple, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Callable, Iterator, Literal, Mapping, NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -23,8 +25,9 @@ from .targets import TargetNoise, World, draw_actor_noise, draw_noise
 from .updates import actor_gradients, critic_gradients, critic_target
 
 # %% auto #0
-__all__ = ['EAGER', 'M_TRIM_THRESHOLD', 'M_MMAP_THRESHOLD', 'COMPILE_FROM', 'Kernels', 'signature', 'copied', 'fused', 'compiled',
-           'rates', 'optimizer_step', 'fused_apply', 'in_bf16', 'make_kernels', 'Networks', 'zero_transitions',
+__all__ = ['EAGER', 'ONEDNN_FROM', 'M_TRIM_THRESHOLD', 'M_MMAP_THRESHOLD', 'COMPILE_FROM', 'Kernels', 'signature', 'copied',
+           'fused', 'compiled', 'rates', 'optimizer_step', 'fused_apply', 'in_bf16', 'onednn_allowed',
+           'onednn_keeps_float32', 'onednn_pays', 'by_onednn', 'make_kernels', 'Networks', 'zero_transitions',
            'step_copies', 'call_all', 'tried_kernels', 'keep_freed_memory', 'compile_pays', 'check_compile']
 
 # %% ../nbs/14_kernels.ipynb #005-py
@@ -130,18 +133,67 @@ def in_bf16(function: Callable[..., Any], device_type: str) -> Callable[..., Any
 
     return call
 
+# %% ../nbs/14_kernels.ipynb #009k-py
+@contextmanager
+def onednn_allowed() -> Iterator[None]:
+    """Inside the block float32 products on the CPU may go through oneDNN, rounded to bfloat16 first if it sees fit."""
+    products = torch.backends.mkldnn.matmul
+    before = products.fp32_precision
+    products.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
 
-def make_kernels(precision: str = "float32", device_type: str = "cpu", compile: bool = False, eager: Kernels = EAGER) -> Kernels:
-    """The kernels of a precision, "float32" or "bf16", for a type of device; compiled ones compile at their first call.
+
+@cache
+def onednn_keeps_float32() -> bool:
+    """Whether PyTorch has the setting, and products on this processor have the precision of float32 with it, in all layouts tried."""
+    if not hasattr(torch.backends.mkldnn, "matmul") or not torch.backends.mkldnn.is_available():
+        return False
+    generator, error = torch.Generator().manual_seed(0), 0.0
+    draw = lambda *shape: torch.randn(2, *shape, generator=generator)
+    for rows, inner, columns in ((64, 23, 64), (256, 256, 256), (128, 512, 34)):
+        left, right = draw(rows, inner), draw(inner, columns)
+        for a, b in ((left, right), (left.mT.contiguous().mT, right), (left, right.mT.contiguous().mT)):
+            with onednn_allowed():
+                product = a @ b
+            exact = a.double() @ b.double()
+            error = max(error, float((product - exact).norm() / exact.norm()))
+    return error < 1e-6  # float32 is near 2e-7 here, bfloat16 near 2e-3
+
+# %% ../nbs/14_kernels.ipynb #009n-py
+ONEDNN_FROM = 16_000_000  # FLOP of the products between two hidden layers of the critics
+
+
+def onednn_pays(config: Config, device_type: str) -> bool:
+    """Whether float32 products go through oneDNN: on a CPU where they stay what they are, and where they are large enough."""
+    largest = 2 * (2 if config.twin else 1) * config.batch_size * config.critic_width**2
+    return device_type == "cpu" and config.precision == "float32" and largest >= ONEDNN_FROM and onednn_keeps_float32()
+
+
+def by_onednn(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` with its float32 products in oneDNN, where PyTorch thinks they belong there."""
+    def call(*arguments: Any) -> Any:
+        with onednn_allowed():
+            return function(*arguments)
+
+    return call
+
+# %% ../nbs/14_kernels.ipynb #009q-py
+def make_kernels(config: Config, device_type: str = "cpu", compile: bool = False, eager: Kernels = EAGER) -> Kernels:
+    """The kernels of a configuration for a type of device; compiled ones compile at their first call.
 
     `eager` has the functions themselves, among them perhaps a user's own loss.
     """
-    functions = eager[:4]
-    if precision == "bf16":
+    functions, apply = list(eager[:4]), eager.apply_gradients
+    if config.precision == "bf16":
         functions = [in_bf16(function, device_type) for function in functions]
-    if not compile:
-        return Kernels(*functions)
-    return Kernels(*(compiled(function, device_type) for function in functions), fused_apply(compiled(optimizer_step, device_type)), True)
+    if compile:
+        functions, apply = [compiled(function, device_type) for function in functions], fused_apply(compiled(optimizer_step, device_type))
+    if onednn_pays(config, device_type):
+        functions = [by_onednn(function) for function in functions]
+    return Kernels(*functions, apply, compile)
 
 # %% ../nbs/14_kernels.ipynb #011-py
 class Networks(NamedTuple):
@@ -192,7 +244,7 @@ def tried_kernels(config: Config, networks: Networks, like: Transitions,
     noise = TargetNoise(*(x.to(batch.obs.dtype) for x in noise))
     actor_noise = draw_actor_noise(config, *batch.obs.shape, generator).to(batch.obs.dtype)
     try:
-        kernels = make_kernels(config.precision, batch.obs.device.type, compile=True, eager=eager)
+        kernels = make_kernels(config, batch.obs.device.type, compile=True, eager=eager)
         _, critic, actor, dynamics = call_all(kernels, config, networks, batch, model_batch, noise, actor_noise)
         step_copies(kernels, optimizers, [actor[1], critic[1], dynamics[1] if dynamics else ()])
     except (RuntimeError, AttributeError, ImportError) as error:  # what torch raises without a compiler, or as an older version

@@ -255,7 +255,7 @@ def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cp
         ReplayBuffer(config.replay_capacity, obs_dim, act_dim, seeds.replay, device, world.dynamics.state_dim if config.simulates else 0),
         Normalizer(obs_dim, act_dim),
         torch.Generator(device).manual_seed(seeds.updates), init(seeds.exploration), sources, learned, eager,
-        make_kernels(config.precision, torch.device(device).type, eager=eager),
+        make_kernels(config, torch.device(device).type, eager=eager),
     )
 
 # %% ../nbs/15_train.ipynb #032-py

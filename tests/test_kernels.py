@@ -7,7 +7,8 @@ import torch
 from mage_edu import MAGEAgent, kernels, train
 from mage_edu.config import make_config
 from mage_edu.envs import ActionScale, make_env
-from mage_edu.kernels import EAGER, compile_pays, compiled, copied, fused_apply, optimizer_step
+from mage_edu.kernels import (EAGER, by_onednn, compile_pays, compiled, copied, fused_apply, make_kernels, onednn_keeps_float32, onednn_pays,
+                              optimizer_step)
 from mage_edu.networks import apply_gradients
 from mage_edu.targets import draw_actor_noise, draw_noise
 from mage_edu.train import agent_update, build_learner, compile_learner, dynamics_update, environment_step, refresh_normalizers
@@ -68,6 +69,65 @@ def test_a_compiled_actor_looks_ahead_as_an_eager_one_does():
     (loss, gradients), (fused_loss, fused) = actor_gradients(*arguments), compiled(actor_gradients)(*arguments)
     assert (loss - fused_loss).abs() <= 1e-12 * loss.abs()
     assert all((a - b).norm() <= 1e-10 * a.norm() for a, b in zip(gradients, fused, strict=True))
+
+
+LARGE = dict(actor_width=200, critic_width=200, dynamics_width=200, actor_layers=1, critic_layers=2, dynamics_layers=1, batch_size=128, warmup_steps=250)
+
+
+def relative_errors(ours, exact):
+    """Of the parameters of every network, against those of a learner in float64."""
+    return [float((b - a.double()).norm() / b.norm()) for name in NETWORKS
+            for a, b in zip(getattr(ours, name).parameters(), getattr(exact, name).parameters(), strict=True)]
+
+
+@pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_products_of_another_library_are_as_exact(compile, monkeypatch):
+    """One update and one dynamics batch with float32 products from either library, both beside float64."""
+    config = make_config("mage", "tiny", dynamics_batches=1, **LARGE)
+    if not onednn_pays(config, "cpu"):
+        pytest.skip("oneDNN would round float32 products on this processor, or is not there")
+    other, exact = filled(config, "HalfCheetah-v5", torch.float32), filled(config, "HalfCheetah-v5", torch.float64)
+    monkeypatch.setattr(kernels, "onednn_pays", lambda *arguments: False)
+    usual = filled(config, "HalfCheetah-v5", torch.float32)
+    monkeypatch.undo()
+    if compile:
+        assert compile_learner(other)
+    for learner in (other, exact, usual):
+        agent_update(learner), dynamics_update(learner)
+    errors, usual_errors = relative_errors(other, exact), relative_errors(usual, exact)
+    assert errors != usual_errors  # they did go another way
+    assert max(errors) <= 3.0 * max(usual_errors) <= 1e-4
+
+
+def test_the_permission_is_given_for_as_long_as_a_kernel_runs_and_no_longer():
+    before = torch.backends.mkldnn.matmul.fp32_precision
+
+    def fail():
+        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        by_onednn(fail)()
+    assert torch.backends.mkldnn.matmul.fp32_precision == before != "bf16"
+
+
+@pytest.mark.parametrize("settings, device_type, keeps, pays", [
+    ({}, "cpu", True, True), (dict(critic_width=100), "cpu", True, False), (dict(precision="bf16"), "cpu", True, False), ({}, "cuda", True, False),
+    ({}, "cpu", False, False),
+])
+def test_when_products_go_to_the_other_library(settings, device_type, keeps, pays, monkeypatch):
+    monkeypatch.setattr(kernels, "onednn_keeps_float32", lambda: keeps)
+    config = make_config("mage", "tiny", **LARGE | settings)
+    assert onednn_pays(config, device_type) is pays
+    assert (make_kernels(config, device_type).critic_target is EAGER.critic_target) is (not pays and config.precision == "float32")
+
+
+def test_a_library_that_rounds_is_noticed(monkeypatch):
+    assert onednn_keeps_float32.__wrapped__() == onednn_keeps_float32()
+    exact = torch.Tensor.__matmul__
+    rounding = lambda a, b: exact(a.bfloat16().to(a.dtype), b.bfloat16().to(b.dtype)) if a.dtype == torch.float32 else exact(a, b)
+    monkeypatch.setattr(torch.Tensor, "__matmul__", rounding)
+    assert not onednn_keeps_float32.__wrapped__()
 
 
 class NoCompiler(RuntimeError):
