@@ -4,6 +4,8 @@
     python benchmarks/speed.py members --out results/speed/members.csv
     python benchmarks/speed.py buffer --out results/speed/buffer.csv
     python benchmarks/speed.py memory --out results/speed/memory.csv
+    python benchmarks/speed.py products --out results/speed/products.csv
+    python benchmarks/speed.py library --out results/speed/library.csv
     python benchmarks/speed.py allocator --out results/speed/allocator.csv
     python benchmarks/speed.py compiling --out results/speed/compiling.csv
     python benchmarks/speed.py peers --out results/speed/peers.csv
@@ -31,7 +33,7 @@ import tyro
 from mage_edu.bench import NoEvaluation, alternate, filled_learner, prepared, turn
 from mage_edu.envs import make_env
 from mage_edu import kernels
-from mage_edu.kernels import keep_freed_memory
+from mage_edu.kernels import by_onednn, keep_freed_memory
 from mage_edu.networks import init_layers
 from mage_edu.storage import write_atomic
 from mage_edu.train import Learner, agent_update, build_optimizer, frozen_copy, train
@@ -93,6 +95,54 @@ class Profile:
                     part = "products" if event.key in ("aten::bmm", "aten::mm") else "loops" if "cpp_fused" in event.key else "rest"
                     parts[part] += event.self_cpu_time_total / 1e3 / self.updates / learner.config.policy_delay
                 rows += [dict(size=size, precision=precision, part=part, milliseconds=round(value, 3)) for part, value in parts.items()]
+        write_rows(self.out, rows)
+
+
+@dataclass(frozen=True)
+class Products:
+    """Microseconds of one float32 product by PyTorch's usual library and by oneDNN: squares, and as at `laptop` with an observation or an action on one side."""
+    out: Path
+    threads: int = 2
+
+    def run(self) -> None:
+        """Measure and write."""
+        torch.set_num_threads(self.threads)
+        shapes = [(1, side, side, side) for side in (32, 64, 128, 256, 512, 1024)] + [(2, 128, 23, 256), (2, 128, 256, 23), (1, 128, 6, 256), (1, 128, 256, 6)]
+        rows = []
+        for shape in shapes:
+            batch, m, k, n = shape
+            a, b = torch.randn(batch, m, k), torch.randn(batch, k, n)
+            usual = lambda: torch.bmm(a, b)
+            seconds = in_turns({"usual": usual, "onednn": by_onednn(usual)}, 9)
+            flop = 2 * batch * m * k * n
+            for library, values in seconds.items():
+                best = min(values)
+                rows.append(dict(batch=batch, rows=m, inner=k, columns=n, library=library, microseconds=round(1e6 * best, 1), gflop_per_second=round(flop / best / 1e9)))
+        write_rows(self.out, rows)
+
+
+@dataclass(frozen=True)
+class Library:
+    """Milliseconds of a compiled update with float32 products by PyTorch's usual library and by oneDNN."""
+    out: Path
+    sizes: tuple[str, ...] = ("paper", "laptop", "tiny")
+    threads: int = 2
+    repeats: int = 9
+
+    def run(self) -> None:
+        """Measure and write."""
+        torch.set_num_threads(self.threads)
+        keep_freed_memory()
+        rows, libraries = [], {"usual": False, "onednn": True}
+        for size in self.sizes:
+            learners = {}
+            for library, pays in libraries.items():
+                kernels.onednn_pays = lambda config, device_type: pays  # whatever the size
+                learners[library] = prepared(size, "HalfCheetah-v5", 0, "compiled", "float32")
+            seconds = in_turns({library: lambda l=learner: updates(l) for library, learner in learners.items()}, self.repeats)
+            for library in libraries:
+                ratio = statistics.median(usual / mine for usual, mine in zip(seconds["usual"], seconds[library]))
+                rows.append(dict(size=size, library=library, milliseconds=round(500 * statistics.median(seconds[library]), 3), times_as_fast=round(ratio, 2)))
         write_rows(self.out, rows)
 
 
@@ -279,21 +329,18 @@ class Peers:
             learner, env, model = self.sides(widths)
             hook = lambda table, made: True
             measures = {
-                "gradient steps": (100, {"mage_edu": lambda: [agent_update(learner) for _ in range(100)],
-                                         "stable_baselines3": lambda: model.train(gradient_steps=100, batch_size=256)}),
-                "environment steps": (200, {"mage_edu": lambda: train(learner, env, NoEvaluation(), 200, hook),
-                                            "stable_baselines3": lambda: model.learn(200, reset_num_timesteps=False)}),
+                "gradient steps": (100, lambda: [agent_update(learner) for _ in range(100)], lambda: model.train(gradient_steps=100, batch_size=256)),
+                "environment steps": (200, lambda: train(learner, env, NoEvaluation(), 200, hook), lambda: model.learn(200, reset_num_timesteps=False)),
             }
-            for name, (count, candidates) in measures.items():
-                seconds = alternate(candidates, self.repeats)
-                ratio = statistics.median(theirs / ours for ours, theirs in zip(seconds["mage_edu"], seconds["stable_baselines3"]))
+            for name, (count, ours, theirs) in measures.items():
+                seconds = alternate({"mage_edu": ours, "stable_baselines3": theirs, "stable_baselines3 with oneDNN": by_onednn(theirs)}, self.repeats)
                 for library, values in seconds.items():
-                    rows.append(dict(widths="x".join(map(str, widths)), measure=name, library=library, per_second=round(count / statistics.median(values), 1),
-                                     ratio=round(ratio, 2) if library == "mage_edu" else 1.0))
+                    ratio = statistics.median(other / mine for mine, other in zip(values, seconds["stable_baselines3"]))
+                    rows.append(dict(widths="x".join(map(str, widths)), measure=name, library=library, per_second=round(count / statistics.median(values), 1), ratio=round(ratio, 2)))
         write_rows(self.out, rows)
 
 
 if __name__ == "__main__":
     begin = time.perf_counter()
-    tyro.extras.subcommand_cli_from_dict({"profile": Profile, "update": Update, "allocator": Allocator, "compiling": Compiling, "members": Members, "buffer": Buffer, "memory": Memory, "peers": Peers}).run()
+    tyro.extras.subcommand_cli_from_dict({"profile": Profile, "products": Products, "library": Library, "update": Update, "allocator": Allocator, "compiling": Compiling, "members": Members, "buffer": Buffer, "memory": Memory, "peers": Peers}).run()
     print(f"{time.perf_counter() - begin:.0f} s")
