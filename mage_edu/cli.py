@@ -3,8 +3,8 @@
 # %% auto #0
 __all__ = ['Settings', 'ADDED', 'COMMANDS', 'field_comments', 'optional_settings', 'given', 'check_count', 'run_file',
            'output_file', 'use_threads', 'Train', 'report_training', 'film_if_possible', 'Resume', 'Evaluate', 'Video',
-           'Diagnose', 'diagnosis_lines', 'draw_diagnostics', 'run_label', 'Plot', 'Envs', 'Sweep', 'summary_lines',
-           'time_lines', 'draw_sweep', 'Bench', 'parse', 'main']
+           'Diagnose', 'diagnosis_lines', 'draw_model', 'draw_diagnostics', 'run_label', 'Plot', 'Envs', 'Sweep',
+           'summary_lines', 'time_lines', 'draw_sweep', 'Bench', 'parse', 'main']
 
 # %% ../nbs/19_cli.ipynb #003-py
 import dataclasses
@@ -228,6 +228,7 @@ class Diagnose:
         settings = dict(diagnose_states=self.states, diagnose_horizon=self.horizon, diagnose_step=self.step)
         for line in diagnosis_lines(agent, settings):
             print(line)
+        draw_model(agent, self.run_folder)
         draw_diagnostics(self.run_folder)
         return 0
 
@@ -244,6 +245,21 @@ def diagnosis_lines(agent: "MAGEAgent", settings: dict[str, Any]) -> list[str]:
         lines += [f"{name} per dimension: {' '.join(f'{value:.3f}' for value in values)}" for name, values in errors.items()]
     diagnoser.close()
     return lines
+
+
+def draw_model(agent: "MAGEAgent", run: Path) -> None:
+    """Draw the model of a run on episodes that it has not seen, and print where the picture is; nothing without a learned model or a run folder."""
+    from mage_edu.diagnostics import Diagnoser
+    from mage_edu.storage import RunFolder, write_figure
+
+    learner, folder = agent.learner, RunFolder(run)
+    if learner.learned_dynamics is None or not folder.config.is_file():
+        return
+    diagnoser = Diagnoser(agent.config, agent.new_env)
+    title = f"the model of {agent.config.algorithm} on {agent.env_id} after {learner.num_timesteps} steps"
+    write_figure(folder.model_picture, diagnoser.picture(learner.actor, learner.learned_dynamics, learner.num_timesteps, title))
+    diagnoser.close()
+    print(f"the model: {folder.model_picture}")
 
 
 def draw_diagnostics(run: Path) -> None:

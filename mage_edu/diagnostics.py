@@ -26,8 +26,9 @@ from .targets import World, actor_objective
 __all__ = ['Policy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'critic_action_gradient', 'through_actor', 'Agreement',
            'agreement', 'ceiling', 'Episode', 'play', 'windows', 'Starts', 'visited', 'member_wise', 'by_member',
            'Prediction', 'predict', 'spread', 'one_step_error', 'disagreement', 'coverage', 'imagine', 'k_step_error',
-           'jacobian_agreement', 'model_errors', 'model_row', 'climbed_direction', 'moved', 'gain_along', 'critic_row',
-           'double_copy', 'Diagnoser', 'plot_diagnostics']
+           'jacobian_agreement', 'draw_predictions', 'draw_errors', 'draw_growth', 'draw_path', 'plot_model',
+           'model_errors', 'model_row', 'climbed_direction', 'moved', 'gain_along', 'critic_row', 'double_copy',
+           'Diagnoser', 'plot_diagnostics']
 
 # %% ../nbs/14b_diagnostics.ipynb #010-py
 Policy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [-1, 1]
@@ -252,6 +253,67 @@ def jacobian_agreement(dynamics: Dynamics, truth: SimulatedDynamics, obs: Tensor
     theirs = scaled(action_jacobian(true_map, obs if state is None else state, action))
     return agreement(scaled(action_jacobian(sample(dynamics), many(obs), many(action))), theirs.repeat(dynamics.members, 1, 1))
 
+# %% ../nbs/14b_diagnostics.ipynb #055h-py
+def draw_predictions(axes: Any, prediction: Prediction, obs: Tensor, next_obs: Tensor, dimension: int) -> None:
+    """Predicted against true changes of one dimension, with one predicted standard deviation; up to 200 transitions."""
+    some = slice(None, None, max(1, len(obs) // 200))
+    true, ours = ((x - obs)[some, dimension].numpy() for x in (next_obs, prediction.mean))
+    axes.plot([true.min(), true.max()], [true.min(), true.max()], color="gray", linewidth=0.5)
+    axes.errorbar(true, ours, prediction.std[some, dimension].numpy(), fmt=".", markersize=3, linewidth=0.5)
+    axes.set(xlabel=f"true change of dimension {dimension}", ylabel="predicted change,\nwith one standard deviation")
+
+
+def draw_errors(axes: Any, prediction: Prediction, obs: Tensor, next_obs: Tensor) -> None:
+    """Error and disagreement of every dimension after one step."""
+    axes.bar(range(obs.shape[1]), one_step_error(prediction, obs, next_obs).numpy(), label="error")
+    axes.bar(range(obs.shape[1]), disagreement(prediction, obs, next_obs).numpy(), width=0.4, label="disagreement")
+    axes.set(xlabel="dimension of the observation", ylabel="after one step\n(1 is a constant guess)")
+    axes.legend(fontsize=8)
+
+
+def draw_growth(axes: Any, dynamics: Dynamics, pieces: Episode) -> None:
+    """The error after 1, 2, ... imagined steps: each dimension, and their mean."""
+    growth = k_step_error(dynamics, pieces).numpy()
+    axes.plot(range(1, len(growth) + 1), growth, color="gray", linewidth=0.6)
+    axes.plot(range(1, len(growth) + 1), np.nanmean(growth, 1), "o-", markersize=3, label="mean over dimensions")
+    axes.set(xlabel="imagined steps", ylabel="error (1 is a constant guess)")
+    axes.legend(fontsize=8)
+
+
+def draw_path(axes: Any, dynamics: Dynamics, piece: Episode, dimension: int) -> None:
+    """One dimension along one piece of experience, as it was and as each member imagines it."""
+    axes.plot(imagine(dynamics, piece)[:, 0, :, dimension].T.numpy(), color="tab:orange", linewidth=0.8)
+    axes.plot(piece.obs[0, :, dimension].numpy(), "k.-", label="real")
+    axes.plot([], color="tab:orange", label="the members" if dynamics.members > 1 else "the model")
+    axes.set(xlabel="steps", ylabel=f"dimension {dimension}")
+    axes.legend(fontsize=8)
+
+# %% ../nbs/14b_diagnostics.ipynb #055i-py
+@torch.no_grad()
+def plot_model(dynamics: Dynamics, episodes: Sequence[Episode], title: str, dimension: int | None = None, steps: int = 20) -> Any:
+    """A figure of a model on real episodes that it has not seen: predictions, errors, their growth over at most `steps` steps, one path.
+
+    `dimension` is shown by itself; without it, the one with the largest error after one step.
+    """
+    from matplotlib.figure import Figure
+
+    ones = windows(episodes, 1)
+    seen = ones.obs[:, 0], ones.obs[:, 1]
+    prediction = predict(dynamics, seen[0], ones.action[:, 0])
+    if dimension is None:
+        dimension = int(one_step_error(prediction, *seen).nan_to_num(0.0).argmax())
+    longest = max(len(episode.action) for episode in episodes)
+    pieces = windows(episodes, max(1, min(steps, longest // 2)))  # so that there are several, to have a spread
+    middle = len(pieces.obs) // 2
+    figure = Figure(figsize=(9, 6.2), layout="constrained")
+    (top_left, top_right), (left, right) = figure.subplots(2, 2)
+    draw_predictions(top_left, prediction, *seen, dimension)
+    draw_errors(top_right, prediction, *seen)
+    draw_growth(left, dynamics, pieces)
+    draw_path(right, dynamics, Episode(pieces.obs[middle : middle + 1], pieces.action[middle : middle + 1]), dimension)
+    figure.suptitle(title)
+    return figure
+
 # %% ../nbs/14b_diagnostics.ipynb #060-py
 def model_errors(dynamics: Dynamics, episodes: Sequence[Episode], steps: int) -> dict[str, Tensor]:
     """Errors per dimension on real episodes that the model has not seen, (obs_dim,) each: after one step, after `steps`, and disagreement.
@@ -382,6 +444,10 @@ class Diagnoser:
     def per_dimension(self, actor: Actor, dynamics: Dynamics, step: int) -> dict[str, Tensor]:
         """The model's errors behind the averages of `row`, for each dimension of the observation: (obs_dim,) each."""
         return model_errors(double_copy(dynamics), self.noisy_episodes(actor, step), self.imagined_steps)
+
+    def picture(self, actor: Actor, dynamics: Dynamics, step: int, title: str) -> Any:
+        """`plot_model` on the episodes that `row` judges the model by."""
+        return plot_model(double_copy(dynamics), self.noisy_episodes(actor, step), title)
 
     def close(self) -> None:
         """Close the environment."""

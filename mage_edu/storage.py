@@ -210,7 +210,7 @@ def new_folders(path: Path) -> Iterator[None]:
 
 # %% ../nbs/12_storage.ipynb #038-py
 class RunFolder:
-    """One run on disk: config.json, metrics.csv, evaluations.csv, diagnostics.csv, timings.csv, curve.png, diagnostics.png, video.mp4, agent/, checkpoint/."""
+    """One run on disk: config.json, metrics.csv, evaluations.csv, diagnostics.csv, timings.csv, curve.png, diagnostics.png, model.png, video.mp4, agent/, checkpoint/."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -221,6 +221,7 @@ class RunFolder:
         self.config = self.path / "config.json"
         self.curve = self.path / "curve.png"
         self.diagnosis = self.path / "diagnostics.png"
+        self.model_picture = self.path / "model.png"
         self.video = self.path / "video.mp4"
         self.agent = self.path / "agent"
         self.checkpoint = self.path / "checkpoint"

@@ -1,13 +1,14 @@
 """The diagnostics against problems whose answers are known, and beside runs that they must not touch."""
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from mage_edu import MAGEAgent, cli, make_config
 from mage_edu.diagnostics import (Diagnoser, Episode, agreement, ceiling, climbed_direction, coverage, critic_row, gain_along, jacobian_agreement, k_step_error,
-                                  model_errors, moved, one_step_error, plot_diagnostics, predict, rollout_return, spread, through_actor,
+                                  model_errors, moved, one_step_error, plot_diagnostics, plot_model, predict, rollout_return, spread, through_actor,
                                   true_action_gradient, visited, windows)
 from mage_edu.dynamics import Dynamics
 from mage_edu.envs import ActionScale, make_env, never
@@ -271,11 +272,31 @@ def test_the_command_line_prints_every_number_and_draws(tmp_path, capsys, monkey
     assert set(row) == set(DIAGNOSTICS)
     assert all(f"{name:<24}{value:>10.3f}" in said for name, value in row.items() if name != "step")
     assert "model_error per dimension: " in said and (tmp_path / "run" / "diagnostics.png").stat().st_size > 10_000
+    assert (tmp_path / "run" / "model.png").stat().st_size > 10_000 and f"the model: {Path('run') / 'model.png'}" in said
     MAGEAgent("Pendulum-v1", "td3", out="plain", **SMALL).learn(50)
     assert cli.main(["diagnose", "plain", "--states", "4", "--horizon", "5"]) == 0
     said = capsys.readouterr().out
-    assert "q_gradient_cosine" in said and "model_error" not in said and "over training" not in said
+    assert "q_gradient_cosine" in said and "model_error" not in said and "over training" not in said and not Path("plain/model.png").exists()
     assert cli.main(["diagnose", "nowhere"]) == 2 and "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lengths, members", [((60, 12), 4), ((3, 2), 1)])
+def test_the_picture_of_a_model_shows_what_it_says(lengths, members):
+    model, generator = Dynamics(3, 2, members, 2, 8, -5.0, -1.0, torch.Generator().manual_seed(0)).double(), torch.Generator().manual_seed(1)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
+    episodes = [Episode(draw(steps + 1, 3), draw(steps, 2)) for steps in lengths]
+    figure = plot_model(model, episodes, "title", dimension=1)
+    scatter, errors, growth, path = figure.axes
+    ones = windows(episodes, 1)
+    prediction = predict(model, ones.obs[:, 0], ones.action[:, 0])
+    line = scatter.containers[0].lines[0]
+    assert torch.allclose(torch.as_tensor(line.get_xdata()), ones.obs[:, 1, 1] - ones.obs[:, 0, 1])
+    assert torch.allclose(torch.as_tensor(line.get_ydata()), (prediction.mean - ones.obs[:, 0])[:, 1])
+    bars = torch.tensor([bar.get_height() for bar in errors.containers[0]])
+    assert torch.allclose(bars.double(), one_step_error(prediction, ones.obs[:, 0], ones.obs[:, 1]))
+    assert len(growth.lines[-1].get_xdata()) == min(20, max(lengths) // 2) and len(path.lines) == members + 2
+    worst = plot_model(model, episodes, "title").axes[0].get_xlabel()
+    assert worst == f"true change of dimension {int(bars.argmax())}" and all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
 
 
 def test_a_picture_of_rows_with_and_without_a_model():
