@@ -1,42 +1,158 @@
-"""Train on a hard task and measure the model on transitions it was not trained on, with memory and speed, every 500 steps.
+"""Train on a hard task, and measure the model as it was every 500 steps on one fixed set of transitions that it was not trained on.
 
-    .venv/bin/python results/hard_tasks/measure.py Ant-v5 4000 0
+    .venv/bin/python results/hard_tasks/measure.py Ant-v5 3000 0 laptop
 
-appends to results/hard_tasks/model.csv. `nll` is the mean negative log-likelihood per number of the observation, in nats and in the
-observation's own units; `rmse` the root mean square error of the members' mean, in units of the standard deviation of the change. Both on
-1,000 transitions of random actions that were recorded apart, and on 500 of the policy at that step.
+appends to two tables. results/hard_tasks/model.csv: the errors of every kept model, per group of columns. results/hard_tasks/runs.csv: the
+return, the speed, the memory, and how many columns of the observation have ever changed, at the same steps. `model` is "of the run" for the
+ensemble that the agent used, and "clipped" for a second one that was trained afterwards, without an agent, on the same transitions in the
+same order and rounds, with its normalized inputs and targets cut at -5 and 5.
+
+Two held-out sets, the same for every kept model:
+
+- "replay": of the transitions that the run itself met, every tenth is left out of the model's training (`dynamics_validation=0.1`).
+- "twins": four twins of the training environment, with other seeds. For each step of the run every twin takes one too, with the same
+  behaviour: uniform actions in the warm-up ("twins, warm-up"), then the actor of that moment with the exploration noise ("twins, policy").
+
+For the model of the run both sets are also split by whether the torso's own vertical axis points up ("replay, upright", "replay, upside down"
+and so on); a part without transitions is left out.
+
+`nll` is the mean negative log-likelihood per number, in nats and in the observation's own units, averaged over the members. `rmse` is the
+root mean square error of the members' mean, every column in units of the spread of its change in that set, so that 1 is what predicting the
+mean change would have. `median_nll` and `median_rmse` are medians over columns in the place of the mean. Columns whose change spreads by less
+than a millionth of their own size are constant up to float32 rounding and are left out; `columns` counts those that are not.
 """
+import copy
 import csv
+import dataclasses
 import math
 import os
 import sys
-import time
 from pathlib import Path
+from typing import Iterator
 
 import numpy as np
 import torch
 
-from mage_edu import MAGEAgent, make_env
-from mage_edu.recorded import record
+from mage_edu import Dynamics, MAGEAgent, make_env
+from mage_edu.actor import add_noise
+from mage_edu.dynamics import held_out_places
+from mage_edu.train import Learner, act, build_learner, dynamics_due, dynamics_update
 
-TABLE = Path(__file__).parent / "model.csv"
-COLUMNS = ("env", "size", "seed", "step", "nll_random", "rmse_random", "nll_policy", "rmse_policy", "return", "steps_per_second", "memory_mb")
+FOLDER = Path(__file__).parent
+MODEL = ("env", "size", "seed", "model", "step", "set", "part", "transitions", "columns", "nll", "median_nll", "rmse", "median_rmse")
+RUNS = ("env", "size", "seed", "step", "return", "steps_per_second", "memory_mb", "columns_moved")
+CONTACTS = 78  # the last columns of Ant's and Humanoid's observations: contact forces
+TOGETHER = 25  # steps that the twin takes at once, with the actor of that moment
+MARK = 500  # steps between two kept models
+TWINS = 4
+LIMIT = 5.0  # of the clipped model, in units of a column's spread
 
 
-def held_out_error(agent, arrays) -> tuple[float, float]:
-    """Negative log-likelihood per number and root mean square error of the model on recorded transitions."""
-    dynamics, scale = agent.learner.dynamics, agent.learner.world.scale
-    obs, action, next_obs = (torch.as_tensor(arrays[name], dtype=torch.float32) for name in ("obs", "action", "next_obs"))
-    change = next_obs - obs
-    varies = change.std(0) > 1e-6
-    members = lambda x: x.expand(dynamics.members, *x.shape)
-    with torch.no_grad():
-        mean, log_var = dynamics.predict(members(obs), members(scale.to_actor(action)))
-        error = dynamics.normalized_delta(obs, next_obs) - mean
-        nll = 0.5 * (error.square() * (-log_var).exp() + log_var + math.log(2 * math.pi)) + dynamics.delta_std.log()
-        guess = mean.mean(0) * dynamics.delta_std + dynamics.delta_mean
-        rmse = ((change - guess) / change.std(0))[:, varies].square().mean().sqrt()
-    return float(nll[..., varies].mean()), float(rmse)
+def behave(agent: MAGEAgent, obs: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """An action as the agent explores, in the environment's units, from a generator of its own."""
+    scale, config = agent.learner.world.scale, agent.config
+    if agent.num_timesteps <= config.warmup_steps:
+        return scale.to_env(torch.rand(scale.low.shape, generator=generator) * 2.0 - 1.0).numpy()
+    action = scale.to_actor(torch.as_tensor(act(agent.learner, obs[None])[0]))
+    return scale.to_env(add_noise(action, torch.randn(action.shape, generator=generator), config.exploration_noise)).numpy()
+
+
+def twin(agent: MAGEAgent, seed: int) -> Iterator[tuple]:
+    """Endless transitions (obs, action, next_obs) of the agent's behaviour in an environment of their own."""
+    env, generator = make_env(agent.env_id), torch.Generator().manual_seed(seed)
+    obs, _ = env.reset(seed=seed)
+    while True:
+        action = behave(agent, obs, generator)
+        next_obs, _, terminated, truncated, _ = env.step(action)
+        yield obs, action, next_obs
+        obs = env.reset()[0] if terminated or truncated else next_obs
+
+
+@torch.no_grad()
+def column_errors(dynamics, scale, obs, action, next_obs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per transition and column, (n, obs_dim) in float64: negative log-likelihood, and the error of the members' mean in the observation's units."""
+    members = lambda x: x.float().expand(dynamics.members, *x.shape)
+    mean, log_var = (x.double() for x in dynamics.predict(members(obs), members(scale.to_actor(action.float()))))
+    std, shift = dynamics.delta_std.double(), dynamics.delta_mean.double()
+    error = (next_obs - obs - shift) / std - mean
+    nll = 0.5 * (error.square() * (-log_var).exp() + log_var + math.log(2 * math.pi)) + std.log()
+    return nll.mean(0), (error * std).mean(0)
+
+
+def summary(nll: torch.Tensor, error: torch.Tensor, spread: torch.Tensor, varies: torch.Tensor) -> dict[str, float]:
+    """The numbers of one row of the table, from the columns that vary."""
+    nll, ratio = nll[:, varies].mean(0), error[:, varies].square().mean(0) / spread[varies].square()
+    return {"transitions": len(error), "columns": len(ratio), "nll": float(nll.mean()), "median_nll": float(nll.median()),
+            "rmse": float(ratio.mean().sqrt()), "median_rmse": float(ratio.median().sqrt())}
+
+
+def held_out_sets(agent: MAGEAgent, recorded: list[list[tuple]]) -> dict[str, tuple[torch.Tensor, ...]]:
+    """(obs, action, next_obs) of every held-out set, in float64 and in the environment's units."""
+    replay, scale = agent.learner.replay, agent.learner.world.scale
+    places = held_out_places(replay, agent.config.validation_period)
+    rows = replay.data.obs[places], scale.to_env(replay.data.action[places]), replay.data.next_obs[places]
+    joined = lambda rows: tuple(torch.as_tensor(np.array(column)) for column in zip(*rows))
+    first = agent.config.warmup_steps
+    return {"replay": tuple(column.double() for column in rows), "twins": joined(sum(recorded, [])),
+            "twins, warm-up": joined(sum((rows[:first] for rows in recorded), [])), "twins, policy": joined(sum((rows[first:] for rows in recorded), []))}
+
+
+def by_posture(sets: dict[str, tuple[torch.Tensor, ...]]) -> dict[str, tuple[torch.Tensor, ...]]:
+    """The two sets, each split by whether the torso (its quaternion is in columns 2 to 5) stands upright."""
+    parts = {}
+    for name in ("replay", "twins"):
+        obs = sets[name][0]
+        upright = 1.0 - 2.0 * (obs[:, 3].square() + obs[:, 4].square()) > 0.0
+        parts |= {f"{name}, {posture}": tuple(column[which] for column in sets[name]) for posture, which in (("upright", upright), ("upside down", ~upright))}
+    return {name: columns for name, columns in parts.items() if len(columns[0]) > 1}
+
+
+def model_rows(model: str, learner: Learner, kept: dict[int, dict], sets: dict[str, tuple[torch.Tensor, ...]]) -> list[dict]:
+    """The errors of every kept model on every held-out set."""
+    dynamics, rows = copy.deepcopy(learner.dynamics), []
+    parts = {"all": slice(None), "state": slice(None, -CONTACTS), "contacts": slice(-CONTACTS, None)}
+    for step, weights in kept.items():
+        dynamics.load_state_dict(weights)
+        for name, (obs, action, next_obs) in sets.items():
+            nll, error = column_errors(dynamics, learner.world.scale, obs, action, next_obs)
+            spread = (next_obs - obs).std(0)
+            varies = spread > 1e-6 * (1.0 + obs.abs().amax(0))
+            rows += [{"model": model, "step": step, "set": name, "part": part, **summary(nll[:, columns], error[:, columns], spread[columns], varies[columns])}
+                     for part, columns in parts.items()]
+    return rows
+
+
+class Clipped(Dynamics):
+    """The ensemble with normalized inputs and targets in -LIMIT ... LIMIT."""
+
+    def inputs(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Normalized (obs, action), cut."""
+        return super().inputs(obs, action).clamp(-LIMIT, LIMIT)
+
+    def normalized_delta(self, obs: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+        """The normalized change, cut."""
+        return super().normalized_delta(obs, next_obs).clamp(-LIMIT, LIMIT)
+
+
+def build_clipped(config, obs_dim: int, act_dim: int, generator: torch.Generator) -> Clipped:
+    """An untrained clipped ensemble with the configuration's sizes."""
+    return Clipped(obs_dim, act_dim, config.members, config.dynamics_layers, config.dynamics_width, config.log_var_min, config.log_var_max, generator)
+
+
+def trained_again(agent: MAGEAgent) -> tuple[Learner, dict[int, dict]]:
+    """A clipped ensemble trained on the run's transitions as they came; its learner, and the models by step."""
+    config, data, kept = dataclasses.replace(agent.config, dynamics="given"), agent.learner.replay.data, {}
+    learner = build_learner(config, agent.get_env(), given={"dynamics": build_clipped})
+    for i in range(agent.num_timesteps):
+        obs, action, next_obs = (column[i].double().numpy() for column in (data.obs, data.action, data.next_obs))
+        learner.replay.add(obs, action, float(data.reward[i]), next_obs, bool(data.terminated[i]))
+        learner.normalizer.add(obs, action, next_obs)
+        learner.num_timesteps += 1
+        if learner.num_timesteps >= config.warmup_steps and dynamics_due(learner):
+            dynamics_update(learner)
+            if learner.num_timesteps % MARK == 0:
+                kept[learner.num_timesteps] = copy.deepcopy(learner.dynamics.state_dict())
+    return learner, kept
 
 
 def memory_mb() -> float:
@@ -44,37 +160,57 @@ def memory_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def main(env_id: str, steps: int, seed: int, size: str = "laptop") -> None:
-    torch.set_num_threads(1)
-    env = make_env(env_id)
-    random = record(env, 1_000, seed=10_000 + seed)
-    agent = MAGEAgent(env_id, size=size, seed=seed, compile=False, log_interval=500, eval_interval=500, eval_episodes=3)
-    begin, returns, rows = [time.perf_counter(), 0], {}, []
+def columns_moved(data, step: int) -> int:
+    """How many columns of the observation have changed, beyond rounding, in the first `step` transitions."""
+    obs, next_obs = data.obs[:step], data.next_obs[:step]
+    return int(((next_obs - obs).abs() > 1e-6 * (1.0 + obs.abs())).any(0).sum())
+
+
+def run(env_id: str, steps: int, seed: int, size: str, **settings) -> tuple[MAGEAgent, dict[int, dict], list[list[tuple]], list[dict]]:
+    """Train; the agent, the models by step, the transitions of every twin, and the rows of runs.csv."""
+    agent = MAGEAgent(env_id, size=size, seed=seed, log_interval=TOGETHER, eval_interval=MARK, eval_episodes=3, dynamics_validation=0.1, **settings)
+    twins, recorded = [twin(agent, 10_000 + 100 * seed + number) for number in range(TWINS)], [[] for _ in range(TWINS)]
+    kept, rows, worked = {}, [], [0.0]
 
     def look(agent, metrics):
-        if "return" in metrics:
-            returns[metrics["step"]] = metrics["return"]
-        if "seconds" not in metrics or metrics["step"] % 500 or agent.learner.dynamics_rounds == 0:
-            return
-        step = agent.num_timesteps
-        speed = (step - begin[1]) / (time.perf_counter() - begin[0])
-        noise = np.random.default_rng(step)
-        policy = lambda obs: np.clip(agent.predict(obs)[0] + 0.1 * env.action_space.high * noise.normal(size=env.action_space.shape), env.action_space.low, env.action_space.high).astype(np.float32)
-        own = record(env, 500, seed=20_000 + step, policy=policy)
-        values = (*held_out_error(agent, random), *held_out_error(agent, own), returns[step], speed, memory_mb())
-        assert np.isfinite(values).all(), values
-        rows.append(dict(zip(COLUMNS, (env_id, size, seed, step, *(f"{value:.4g}" for value in values)))))
-        print(rows[-1], flush=True)
-        begin[:] = time.perf_counter(), step
+        if "episodes" in metrics:
+            assert all(math.isfinite(value) for value in metrics.values()), metrics
+            for behaviour, transitions in zip(twins, recorded):
+                transitions.extend(next(behaviour) for _ in range(TOGETHER))
+        elif "return" in metrics:
+            rows.append({"step": metrics["step"], "return": metrics["return"]})
+        elif "seconds" in metrics:
+            working = sum(metrics[part] for part in ("environment", "dynamics", "updates"))
+            rows[-1] |= {"steps_per_second": MARK / (working - worked[-1]), "memory_mb": memory_mb()}
+            worked.append(working)
+            if agent.learner.dynamics_rounds:
+                kept[metrics["step"]] = copy.deepcopy(agent.learner.dynamics.state_dict())
 
     agent.learn(steps, callback=look)
-    new = not TABLE.exists()
-    with open(TABLE, "a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    rows = [row | {"columns_moved": columns_moved(agent.learner.replay.data, row["step"])} for row in rows]
+    return agent, kept, recorded, rows
+
+
+def append(table: Path, columns: tuple[str, ...], rows: list[dict], label: dict) -> None:
+    """Append rows to a table; numbers with four digits."""
+    new = not table.exists()
+    with open(table, "a", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow(label | {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()})
+
+
+def main(env_id: str, steps: int, seed: int, size: str) -> None:
+    torch.set_num_threads(1)
+    agent, kept, recorded, rows = run(env_id, steps, seed, size)
+    label = {"env": env_id, "size": size, "seed": seed}
+    append(FOLDER / "runs.csv", RUNS, rows, label)
+    sets = held_out_sets(agent, recorded)
+    again, clipped = trained_again(agent)
+    append(FOLDER / "model.csv", MODEL, model_rows("of the run", agent.learner, kept, sets | by_posture(sets)) + model_rows("clipped", again, clipped, sets), label)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

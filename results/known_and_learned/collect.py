@@ -1,9 +1,10 @@
-"""The finished runs of a sweep as two tables: evaluation returns (means over episodes), and the last row of metrics.csv.
+"""The finished runs of a sweep as two tables: evaluation returns (means over episodes), and the quality in metrics.csv every 500 steps.
 
     .venv/bin/python results/known_and_learned/collect.py runs/known_and_learned results/known_and_learned
 """
 import csv
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def main(source: Path, target: Path) -> None:
         name = {"env": description["env"], **description["sources"], "seed": description["config"]["seed"]}
         steps, values = evaluation_curve(run)
         returns += [name | {"step": int(step), "return": f"{value:.6g}"} for step, value in zip(steps, values.mean(1))]
-        last = read_table(run / "metrics.csv")[-1]
-        quality.append(name | {"step": int(last["step"])} | {key: f"{last[key]:.4g}" for key in QUALITY if last.get(key, float("nan")) == last.get(key, float("nan"))})
+        measured = lambda row: {key: f"{row[key]:.4g}" for key in QUALITY if not math.isnan(row.get(key, math.nan))}
+        quality += [name | {"step": int(row["step"])} | measured(row) for row in read_table(run / "metrics.csv") if row["step"] % 500 == 0 and measured(row)]
     write(target / "returns.csv", COLUMNS, returns)
     write(target / "quality.csv", (*COLUMNS[:-1], *QUALITY), quality)
 
