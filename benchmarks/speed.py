@@ -30,7 +30,7 @@ from typing import Any, Callable
 import torch
 import tyro
 
-from mage_edu.bench import NoEvaluation, alternate, filled_learner, prepared, turn
+from mage_edu.bench import NoEvaluation, Product, alternate, filled_learner, prepared, product_inputs, turn
 from mage_edu.envs import make_env
 from mage_edu import kernels
 from mage_edu.kernels import by_onednn, keep_freed_memory
@@ -100,24 +100,26 @@ class Profile:
 
 @dataclass(frozen=True)
 class Products:
-    """Microseconds of one float32 product by PyTorch's usual library and by oneDNN: squares, and as at `laptop` with an observation or an action on one side."""
+    """Microseconds of one float32 product by PyTorch's usual library and by oneDNN: squares, products as at `laptop` with an observation or an
+    action on one side, and one as at `paper` with factors stored as their transposes, or not in the cache."""
     out: Path
     threads: int = 2
 
     def run(self) -> None:
         """Measure and write."""
         torch.set_num_threads(self.threads)
-        shapes = [(1, side, side, side) for side in (32, 64, 128, 256, 512, 1024)] + [(2, 128, 23, 256), (2, 128, 256, 23), (1, 128, 6, 256), (1, 128, 256, 6)]
+        cases = [("as it is", Product(1, side, side, side)) for side in (32, 64, 128, 256, 512, 1024)]
+        cases += [("as it is", Product(*shape)) for shape in ((2, 128, 23, 256), (2, 128, 256, 23), (1, 128, 6, 256), (1, 128, 256, 6))]
+        cases += [(how, Product(2, 1024, 384, 384)) for how in ("as it is", "first transposed", "second transposed", "not in the cache")]
         rows = []
-        for shape in shapes:
-            batch, m, k, n = shape
-            a, b = torch.randn(batch, m, k), torch.randn(batch, k, n)
-            usual = lambda: torch.bmm(a, b)
-            seconds = in_turns({"usual": usual, "onednn": by_onednn(usual)}, 9)
-            flop = 2 * batch * m * k * n
+        for how, product in cases:
+            as_it_is, first, second = product_inputs(product, torch.float32)
+            factors = {"first transposed": [first], "second transposed": [second], "not in the cache": [product_inputs(product, torch.float32)[0] for _ in range(30)]}.get(how, [as_it_is])
+            multiply = lambda: [torch.bmm(a, b) for a, b in factors]
+            seconds = in_turns({"usual": multiply, "onednn": by_onednn(multiply)}, 9)
             for library, values in seconds.items():
-                best = min(values)
-                rows.append(dict(batch=batch, rows=m, inner=k, columns=n, library=library, microseconds=round(1e6 * best, 1), gflop_per_second=round(flop / best / 1e9)))
+                best = min(values) / len(factors)
+                rows.append(product._asdict() | dict(how=how, library=library, microseconds=round(1e6 * best, 1), gflop_per_second=round(product.flops / best / 1e9)))
         write_rows(self.out, rows)
 
 

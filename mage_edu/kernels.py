@@ -248,7 +248,7 @@ def tried_kernels(config: Config, networks: Networks, like: Transitions,
         _, critic, actor, dynamics = call_all(kernels, config, networks, batch, model_batch, noise, actor_noise)
         step_copies(kernels, optimizers, [actor[1], critic[1], dynamics[1] if dynamics else ()])
     except (RuntimeError, AttributeError, ImportError) as error:  # what torch raises without a compiler, or as an older version
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2]) or "no reason given"
         warnings.warn(f"torch.compile does not work here ({type(error).__name__}: {reason}); training goes on without it, more slowly.")
         return None
     return kernels

@@ -376,7 +376,7 @@ def test_the_stop_button_of_a_notebook(tmp_path):
         code = f"""
             import torch, test_resume
             from mage_edu import MAGEAgent
-            agent = MAGEAgent("Pendulum-v1", out={str(tmp_path / "run")!r}, **test_resume.SETTINGS)
+            agent = MAGEAgent("Pendulum-v1", out={str(tmp_path / "run")!r}, compile=False, **test_resume.SETTINGS)
             agent.learn(10**6, callback=lambda agent, row: print("step", agent.num_timesteps, flush=True))"""
         client.execute("\n".join(line.strip() for line in code.splitlines()))
         told, reply = False, None
