@@ -260,7 +260,7 @@ def read_rows_of(table: Path) -> list[dict[str, Any]]:
     """The rows of one of a sweep's tables; none where there is no table yet."""
     if not table.exists():
         return []
-    return [row | {name: whole(row[name]) for name in ("seed", "step", "error") if name in row} for row in read_table(table)]
+    return [{name: value if name in ("return", "seconds") and value == value else whole(value) for name, value in row.items()} for row in read_table(table)]
 
 
 def read_sweep(out: str | Path) -> list[dict[str, Any]]:
@@ -473,10 +473,10 @@ def sweep_diagnostics(jobs: Iterable[Job]) -> list[dict[str, Any]]:
 
 
 def write_diagnostics(out: str | Path, jobs: Iterable[Job]) -> Path | None:
-    """Write `diagnostics.csv` of a sweep in one move; returns its path, or None, nothing written, where no run has diagnostics."""
+    """Write `diagnostics.csv` of a sweep, as `merge_rows` does; returns its path, or None, nothing written, where no run has diagnostics."""
     rows = sweep_diagnostics(jobs)
     if not rows:
         return None
     path = Path(out) / "diagnostics.csv"
-    write_atomic(path, rows_as_text(["env", "algorithm", "label", "seed", *DIAGNOSTICS], rows, header=True).encode())
+    merge_rows(path, ["env", "algorithm", "label", "seed", *DIAGNOSTICS], rows)
     return path
