@@ -198,7 +198,7 @@ def counted_on(row: dict[str, float], before: dict[str, float]) -> dict[str, flo
     """A row of timings with the seconds that an earlier part of the run took."""
     return {name: value if name == "step" else round(value + before.get(name, 0.0), 3) for name, value in row.items()}
 
-
+# %% ../nbs/16_agent.ipynb #026s1-py
 class Reporter:
     """The hook of an agent's run: takes rows to the run folder, TensorBoard, the progress bar and the user's callback."""
 
@@ -410,7 +410,7 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
     if agent.run is not None:
         agent.run.describe(describe_run(agent.env_name, agent.config, agent.device, agent.compile, goal, agent.learner.sources, agent.data))
 
-
+# %% ../nbs/16_agent.ipynb #042s1-py
 def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
     """Train, with a checkpoint before the first step and after the last, and where the environment fails; Ctrl-C makes the step under
     way the last."""
@@ -515,7 +515,7 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
     agent.source = run if run.config.is_file() else None
     return agent
 
-
+# %% ../nbs/16_agent.ipynb #046s1-py
 def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], settings: Mapping[str, Any],
             env: str | gym.Env | Callable[..., gym.Env] | None, device: str, functions: Mapping[str, Callable[..., Any]],
             data: str | None = None) -> MAGEAgent:

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['DTYPES', 'alternate', 'plain_update', 'filled_learner', 'Product', 'forward', 'to_input', 'to_weights', 'trained',
-           'critic_products', 'update_products', 'batch_products', 'flops', 'product_inputs', 'routes', 'best_seconds',
-           'limit_seconds', 'BenchRow', 'variants', 'prepared', 'dynamics_batches', 'turn', 'bench_size',
+           'critic_products', 'update_products', 'batch_products', 'flops', 'dynamics_batches', 'product_inputs',
+           'routes', 'best_seconds', 'limit_seconds', 'BenchRow', 'variants', 'prepared', 'turn', 'bench_size',
            'NoEvaluation', 'bench_step', 'bench_table', 'conditions', 'bench']
 
 # %% ../nbs/17_bench.ipynb #010-py
@@ -158,6 +158,13 @@ def flops(products: Counter[Product]) -> int:
     """The FLOP of all of them."""
     return sum(count * product.flops for product, count in products.items())
 
+# %% ../nbs/17_bench.ipynb #023h1-py
+def dynamics_batches(learner: Learner, batches: int) -> None:
+    """That many training batches of the ensemble, by the learner's kernels."""
+    config, kernels = learner.config, learner.kernels
+    train_dynamics(learner.dynamics, learner.dynamics_optimizer, learner.replay, batches, config.dynamics_batch_size,
+                   config.dynamics_grad_clip, kernels.dynamics_gradients, 0, kernels.apply_gradients)
+
 # %% ../nbs/17_bench.ipynb #023k-py
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -228,13 +235,6 @@ def prepared(size: str, env_id: str, seed: int, version: str, precision: str, **
     if version == "compiled" and not compile_learner(learner):
         raise RuntimeError("torch.compile does not work here; measure without it (--no-compile).")
     return learner
-
-
-def dynamics_batches(learner: Learner, batches: int) -> None:
-    """That many training batches of the ensemble, by the learner's kernels."""
-    config, kernels = learner.config, learner.kernels
-    train_dynamics(learner.dynamics, learner.dynamics_optimizer, learner.replay, batches, config.dynamics_batch_size,
-                   config.dynamics_grad_clip, kernels.dynamics_gradients, 0, kernels.apply_gradients)
 
 # %% ../nbs/17_bench.ipynb #028a-py
 def turn(call: Callable[[], object], at_least: float = 0.1) -> tuple[Callable[[], None], int]:

@@ -166,7 +166,7 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ValueError(f"{path}: cannot be read ({error}).") from error
 
-
+# %% ../nbs/12b_checkpoint.ipynb #018s1-py
 def read_checkpoint(path: Path, tables: Iterable[Path]) -> tuple[dict[str, Any], Checkpoint]:
     """One checkpoint, by its manifest, with every digest compared. Raises `FileNotFoundError` or `ValueError`."""
     manifest = check_manifest(path)

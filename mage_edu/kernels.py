@@ -209,7 +209,7 @@ def zero_transitions(like: Transitions, *shape: int) -> Transitions:
     """Transitions of zeros, of the widths, dtypes and device of `like`: (*shape, dim) each."""
     return Transitions(*(column.new_zeros(*shape, *column.shape[1:]) for column in like))
 
-
+# %% ../nbs/14_kernels.ipynb #011s1-py
 def step_copies(kernels: Kernels, optimizers: Mapping[torch.optim.Optimizer, float], gradients: Sequence[Sequence[Tensor]]) -> None:
     """Two steps of a copy of each optimizer, with its clipping, on the gradients of its network; the second step has moments."""
     for (optimizer, grad_clip), given in zip(optimizers.items(), gradients):
@@ -229,7 +229,7 @@ def call_all(kernels: Kernels, config: Config, networks: Networks, batch: Transi
     return target, critic, actor, kernels.dynamics_gradients(
         networks.world.dynamics, model_batch.obs, model_batch.action, model_batch.next_obs)
 
-
+# %% ../nbs/14_kernels.ipynb #011s2-py
 def tried_kernels(config: Config, networks: Networks, like: Transitions,
                   optimizers: Mapping[torch.optim.Optimizer, float] = types.MappingProxyType({}), eager: Kernels = EAGER) -> Kernels | None:
     """Compiled kernels that have been called once on zeros, shaped as in a run; `None`, with a warning, where that fails.

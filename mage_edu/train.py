@@ -160,7 +160,7 @@ def refuse_to_answer(name: str) -> TransitionFn:
                          f"Pass it again, as in MAGEAgent.load(path, {name}=function).")
     return refuse
 
-
+# %% ../nbs/15_train.ipynb #024s1-py
 def build_learned(name: str, config: Config, env: gym.Env, seed: int, device: torch.device | str) -> LearnedPart:
     """An untrained learned reward or termination."""
     kind, init = {"reward": LearnedReward, "termination": LearnedTermination}[name], torch.Generator().manual_seed(seed)
@@ -177,7 +177,7 @@ def world_function(name: str, source: str, env: gym.Env, given: Mapping[str, Tra
         return learned[name].net
     return never if source == "never" else given.get(name, refuse_to_answer(name))
 
-
+# %% ../nbs/15_train.ipynb #024s2-py
 def build_dynamics(config: Config, obs_dim: int, act_dim: int, generator: torch.Generator) -> Dynamics:
     """The configuration's untrained ensemble."""
     return Dynamics(obs_dim, act_dim, config.members, config.dynamics_layers, config.dynamics_width, config.log_var_min, config.log_var_max,
@@ -200,7 +200,7 @@ def build_world(config: Config, env: gym.Env, generator: torch.Generator, device
     dynamics = dynamics.to(device)
     return World(dynamics, functions["reward"], functions["termination"], ActionScale.of(env.action_space, device))
 
-
+# %% ../nbs/15_train.ipynb #024s3-py
 def build_optimizer(config: Config, module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
     """The configured optimizer for a network; the weight decay is decoupled from the gradient."""
     parameters = list(module.parameters())
@@ -341,7 +341,7 @@ def check_promise(learner: Learner, terminated: bool) -> None:
         raise EnvironmentFault(f"step {learner.num_timesteps}: the environment terminated, and it is declared never to terminate; "
                                "use termination='learned', or report a time limit as truncated.")
 
-
+# %% ../nbs/15_train.ipynb #047s1-py
 def simulator_state(learner: Learner, env: gym.Env) -> list[np.ndarray]:
     """The state that the environment is in, (state_dim,), as a list of one; an empty list where nothing is to start from it."""
     return [learner.world.dynamics.state_of(env)] if learner.config.simulates else []
@@ -355,7 +355,7 @@ def check_simulated(learner: Learner, states: list[np.ndarray], action: Tensor, 
             raise ValueError(f"step {learner.num_timesteps}: the environment shows {next_obs}, and the simulator, put into the same state, {again}. The environment "
                              "is not the one its name stands for, or remembers more than MuJoCo does; use model='learned'.")
 
-
+# %% ../nbs/15_train.ipynb #047s2-py
 def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     """Act once, store the transition, begin a new episode where one ended.
 
