@@ -39,8 +39,8 @@ def optional_settings(cls: type[Config] = Config, named: Sequence[str] = ("algor
     comments = field_comments("\n".join(inspect.getsource(part) for part in cls.__mro__ if dataclasses.is_dataclass(part)))
     for field in dataclasses.fields(cls):
         text = comments.get(field.name, field.name.replace("_", " "))
-        number = types[field.name] in (int, float)
-        option = tyro.conf.arg(help=text, help_behavior_hint="", metavar=types[field.name].__name__.upper() if number else None)
+        number = {int: "INT", float: "FLOAT", float | None: "FLOAT"}.get(types[field.name])
+        option = tyro.conf.arg(help=text, help_behavior_hint="", metavar=number)
         if field.name not in named:
             fields.append((field.name, Annotated[types[field.name] | None, option], dataclasses.field(default=None)))
     return dataclasses.make_dataclass("Settings", fields, frozen=True)

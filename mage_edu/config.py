@@ -82,6 +82,7 @@ class DynamicsSettings:
     dynamics_batches: int = 120  # batches in a training round
     log_var_min: float = -5.0  # lowest log-variance of the normalized delta
     log_var_max: float = -1.0  # highest
+    dynamics_clip: float | None = None  # the model's normalized observations and targets are cut at +- this many spreads; None cuts nothing
     dynamics_validation: float = 0.0  # share of the transitions that the model's training leaves out; their loss is logged
     dynamics_early_choice: bool = False  # whether a round ends with each member's weights of the lowest loss on them
 
@@ -116,7 +117,11 @@ class RunSettings:
 
 # %% ../nbs/00_config.ipynb #025-py
 def check_type(name: str, value: Any, kind: Any) -> None:
-    """Raise `ValueError` unless `value` is an int, a finite float, a bool or a str, as its field declares."""
+    """Raise `ValueError` unless `value` is an int, a finite float (or `None` where that is allowed), a bool or a str, as its field declares."""
+    if kind == float | None:
+        if value is None:
+            return
+        kind = float
     if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
         raise ValueError(f"{name}={value!r}: expected an int, got {type(value).__name__}.")
     if kind is float and (isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)):
@@ -131,7 +136,7 @@ POSITIVE_INTEGERS = (
     "replay_capacity", "eval_interval", "eval_episodes", "eval_max_steps", "log_interval", "checkpoint_interval", "updates_per_step", "warmup_steps",
     "diagnose_states", "diagnose_horizon", "learned_members", "learned_layers", "learned_width",
 )
-POSITIVE = ("actor_lr", "critic_lr", "grad_clip", "dynamics_lr", "dynamics_grad_clip", "divergence_limit")
+POSITIVE = ("actor_lr", "critic_lr", "grad_clip", "dynamics_lr", "dynamics_grad_clip", "dynamics_clip", "divergence_limit")
 RANGES: Mapping[str, tuple[float, float]] = {  # field: (lowest, highest), both allowed
     "seed": (0, 2**32 - 1), "horizon_mix": (0, 1), "imagined_noise": (0, math.inf), "value_weight": (0, math.inf),
     "gradient_weight": (0, math.inf), "discount": (0, 1), "polyak": (0, 1), "exploration_noise": (0, math.inf),
@@ -142,7 +147,9 @@ RANGES: Mapping[str, tuple[float, float]] = {  # field: (lowest, highest), both 
 
 # %% ../nbs/00_config.ipynb #029-py
 def check_range(name: str, value: Any) -> None:
-    """Raise `ValueError` for a number outside the range of its field."""
+    """Raise `ValueError` for a number outside the range of its field; `None` is no number."""
+    if value is None:
+        return
     if name in POSITIVE_INTEGERS and value < 1:
         raise ValueError(f"{name}={value!r}: expected an integer of at least 1.")
     if name in POSITIVE and value <= 0:

@@ -69,14 +69,30 @@ class Dynamics(NormalizedMLP):
     """`members` networks that each predict the normalized change of the observation: a Gaussian, or with `kind="deterministic"` a number.
 
     `sampling="member"` gives each sample to one member; "moments" draws it from the Gaussian that has the mean and the variance of
-    all members together, at `members` times the cost.
+    all members together, at `members` times the cost. `clip` cuts the normalized observations and targets at +-clip spreads; `None` cuts nothing.
     """
 
+    clip: float | None = None  # of the class, so that a subclass with an `__init__` of its own has it too
+
     def __init__(self, obs_dim: int, act_dim: int, members: int, layers: int, width: int, log_var_min: float, log_var_max: float,
-                 generator: torch.Generator, kind: str = "probabilistic", sampling: str = "member"):
+                 generator: torch.Generator, kind: str = "probabilistic", sampling: str = "member", clip: float | None = None):
         outputs = obs_dim if kind == "deterministic" else 2 * obs_dim
         super().__init__(obs_dim, act_dim, members, [obs_dim + act_dim] + [width] * layers + [outputs], generator)
         self.obs_dim, self.log_var_range, self.kind, self.sampling = obs_dim, (log_var_min, log_var_max), kind, sampling
+        self.clip = clip
+
+    def cut(self, x: Tensor) -> Tensor:
+        """`x`, in spreads, cut at +-`clip`; itself where there is no cut."""
+        return x if self.clip is None else x.clamp(-self.clip, self.clip)
+
+    def inputs(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Normalized (obs, action), the observation cut; the action is not, since it is bounded and past a cut its slope would be 0."""
+        x = super().inputs(obs, action)
+        return x if self.clip is None else torch.cat([self.cut(x[..., : self.obs_dim]), x[..., self.obs_dim :]], -1)
+
+    def normalized_delta(self, obs: Tensor, next_obs: Tensor) -> Tensor:
+        """The change of the observation in units of its own spread, cut: (..., obs_dim)."""
+        return self.cut(super().normalized_delta(obs, next_obs))
 
     def predict(self, obs: Tensor, action: Tensor, layers: list[Layer] | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the normalized delta; (members, batch, dim) in, two (members, batch, obs_dim) out.

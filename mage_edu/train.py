@@ -181,7 +181,7 @@ def world_function(name: str, source: str, env: gym.Env, given: Mapping[str, Tra
 def build_dynamics(config: Config, obs_dim: int, act_dim: int, generator: torch.Generator) -> Dynamics:
     """The configuration's untrained ensemble."""
     return Dynamics(obs_dim, act_dim, config.members, config.dynamics_layers, config.dynamics_width, config.log_var_min, config.log_var_max,
-                    generator, config.dynamics, config.dynamics_sampling)
+                    generator, config.dynamics, config.dynamics_sampling, config.dynamics_clip)
 
 
 def build_world(config: Config, env: gym.Env, generator: torch.Generator, device: torch.device | str,

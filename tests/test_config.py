@@ -60,6 +60,14 @@ def test_zero_is_refused_where_it_makes_no_sense(name):
         make_config(**{name: 0})
 
 
+@pytest.mark.parametrize("value", [0, -1.0, True, "5", float("nan"), float("inf")])
+def test_a_cut_is_a_positive_number_or_none(value):
+    assert make_config().dynamics_clip is None and make_config(dynamics_clip=5).dynamics_clip == 5
+    with pytest.raises(ValueError, match="^dynamics_clip=.*: expected a (finite )?number"):
+        make_config(dynamics_clip=value)
+    assert Config(**json.loads(json.dumps(make_config(dynamics_clip=None).to_dict()))).dynamics_clip is None
+
+
 @pytest.mark.parametrize("name", ["discount", "polyak", "horizon_mix"])
 def test_shares_end_at_one(name):
     assert getattr(make_config(**{name: 1.0}), name) == 1.0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mage_edu.dynamics import (
-    CHOICES, Dynamics, dynamics_gradients, even_shares, gaussian_nll, held_out_losses, held_out_places, train_dynamics, train_with_choice,
+    CHOICES, Dynamics, NormalizedMLP, check_dynamics, dynamics_gradients, even_shares, gaussian_nll, held_out_losses, held_out_places, train_dynamics, train_with_choice,
     training_places,
 )
 from mage_edu.envs import make_env
@@ -190,6 +190,72 @@ def test_both_ways_of_sampling_have_the_same_mean_and_variance(kind):
 def test_moments_need_no_even_shares():
     dynamics = variant("probabilistic", "moments", 4)
     assert dynamics.sample(*(torch.zeros(7, d, dtype=torch.float64) for d in (3, 2, 3))).shape == (7, 3)
+
+
+def cutter(clip, members=4):
+    dynamics = Dynamics(3, 2, members, 2, 16, -5.0, -1.0, seeded(0), clip=clip).double()
+    dynamics.obs_mean.fill_(0.5), dynamics.obs_std.fill_(2.0), dynamics.action_std.fill_(0.1), dynamics.delta_std.fill_(0.3), dynamics.delta_mean.fill_(-0.1)
+    return dynamics
+
+
+def far_batch(spreads, shape=(4, 8)):
+    """Observations, actions and next observations that lie about so many spreads out."""
+    noise = [torch.randn(*shape, d, dtype=torch.float64, generator=seeded(d)) for d in (3, 2, 3)]
+    obs = 0.5 + 2.0 * spreads * noise[0]
+    return obs, noise[1], obs - 0.1 + 0.3 * spreads * noise[2]
+
+
+def test_without_a_cut_nothing_changes_and_a_wide_one_cuts_nothing():
+    obs, action, next_obs = far_batch(20.0)
+    plain, wide = cutter(None), cutter(1e6)
+    expected = torch.cat([(obs - plain.obs_mean) / plain.obs_std, (action - plain.action_mean) / plain.action_std], -1)
+    target = (next_obs - obs - plain.delta_mean) / plain.delta_std
+    for dynamics in (plain, wide):
+        assert torch.equal(dynamics.inputs(obs, action), expected) and torch.equal(dynamics.normalized_delta(obs, next_obs), target)
+        assert torch.equal(dynamics.losses(obs, action, next_obs), plain.losses(obs, action, next_obs))
+    assert Dynamics(3, 2, 2, 1, 8, -5.0, -1.0, seeded(0)).clip is None
+
+
+def test_the_cut_bounds_observations_and_targets_and_leaves_the_action():
+    obs, action, next_obs = far_batch(20.0)
+    plain, cut = cutter(None), cutter(5.0)
+    inputs, target = cut.inputs(obs, action), cut.normalized_delta(obs, next_obs)
+    assert inputs[..., :3].abs().max() == 5.0 and target.abs().max() == 5.0
+    for ours, whole in ((inputs[..., :3], plain.inputs(obs, action)[..., :3]), (target, plain.normalized_delta(obs, next_obs))):
+        inside = whole.abs() <= 5.0
+        assert 0 < inside.sum() < inside.numel() and torch.equal(ours[inside], whole[inside])
+        assert torch.equal(ours[~inside], 5.0 * whole[~inside].sign())
+    assert torch.equal(inputs[..., 3:], plain.inputs(obs, action)[..., 3:]) and inputs[..., 3:].abs().max() > 5.0
+    assert cut.loss(obs, action, next_obs) < plain.loss(obs, action, next_obs) / 10
+
+
+@pytest.mark.parametrize("spreads", [0.5, 20.0])
+def test_slopes_of_a_cut_model_are_right_inside_and_outside_the_cut(spreads):
+    obs, action, _ = (x[0] for x in far_batch(spreads))
+    cut, plain, noise = cutter(5.0), cutter(None), torch.randn(8, 3, dtype=torch.float64, generator=seeded(7))
+    o, a = obs.clone().requires_grad_(), action.clone().requires_grad_()
+    auto = torch.autograd.grad(cut.sample(o, a, noise).sum(), (o, a))
+    for position, at in enumerate((obs, action)):
+        for column in range(at.shape[1]):
+            step = torch.zeros_like(at)
+            step[:, column] = 1e-6
+            up, down = ([obs, action + step], [obs, action - step]) if position else ([obs + step, action], [obs - step, action])
+            central = (cut.sample(*up, noise) - cut.sample(*down, noise)).sum(1) / 2e-6
+            assert torch.allclose(auto[position][:, column], central, rtol=1e-5, atol=1e-7)
+    assert torch.allclose(cut.sample(obs, action, noise), plain_next_obs(cut, obs, action, noise), rtol=1e-12)
+    assert torch.equal(cut.sample(obs, action, noise), plain.sample(obs, action, noise)) == (spreads < 1.0)
+    assert (auto[1] != 0).all()  # the action keeps its slope where the observation is cut
+
+
+def test_a_subclass_that_builds_itself_has_no_cut():
+    class Own(Dynamics):
+        def __init__(self):
+            NormalizedMLP.__init__(self, 3, 2, 2, [5, 8, 6], seeded(0))
+            self.obs_dim, self.log_var_range, self.kind, self.sampling = 3, (-5.0, -1.0), "probabilistic", "member"
+
+    assert Own().clip is None
+    check_dynamics(Own(), 2, 3, 2)
+    check_dynamics(cutter(5.0).float(), 4, 3, 2)
 
 
 def numbered(n: int, capacity: int = 100) -> ReplayBuffer:

@@ -117,7 +117,7 @@ def test_a_run_with_the_other_choices_ends_the_same_when_it_is_cut(tmp_path):
 
 VARIANTS = [
     ("ivg", {}),
-    ("mage", dict(dynamics="deterministic", dynamics_sampling="moments", members=4)),
+    ("mage", dict(dynamics="deterministic", dynamics_sampling="moments", members=4, dynamics_clip=1.0)),
     ("maac", dict(dynamics_validation=0.25, dynamics_early_choice=True, members=16, batch_size=16)),
     ("mage-k", dict(model="simulator", batch_size=4, replay_capacity=80)),  # the simulator's states are in the rows
 ]
@@ -129,7 +129,9 @@ def test_a_variant_in_two_parts_is_the_run_in_one(tmp_path, algorithm, settings)
     begin = lambda name: MAGEAgent("InvertedPendulum-v5", algorithm, out=tmp_path / name, **(SETTINGS | settings))
     begin("whole").learn(150)
     begin("parts").learn(100)
-    MAGEAgent.load(tmp_path / "parts").learn(50, reset_num_timesteps=False)
+    loaded = MAGEAgent.load(tmp_path / "parts")
+    assert getattr(loaded.learner.world.dynamics, "clip", None) == loaded.config.dynamics_clip == settings.get("dynamics_clip")
+    loaded.learn(50, reset_num_timesteps=False)
     assert results(tmp_path / "parts") == results(tmp_path / "whole")
 
 
