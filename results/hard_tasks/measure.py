@@ -1,11 +1,13 @@
 """Train on a hard task, and measure the model as it was every 500 steps on one fixed set of transitions that it was not trained on.
 
-    .venv/bin/python results/hard_tasks/measure.py Ant-v5 3000 0 laptop
+    .venv/bin/python results/hard_tasks/measure.py Ant-v5 3000 0 laptop none
+    .venv/bin/python results/hard_tasks/measure.py Ant-v5 3000 0 laptop 5
 
-appends to two tables. results/hard_tasks/model.csv: the errors of every kept model, per group of columns. results/hard_tasks/runs.csv: the
+appends to two tables; the last word is `dynamics_clip`. results/hard_tasks/model.csv: the errors of every kept model, per group of columns. results/hard_tasks/runs.csv: the
 return, the speed, the memory, and how many columns of the observation have ever changed, at the same steps. `model` is "of the run" for the
-ensemble that the agent used, and "clipped" for a second one that was trained afterwards, without an agent, on the same transitions in the
-same order and rounds, with its normalized inputs and targets cut at -5 and 5.
+ensemble that the agent used, and "trained again" for a second one that was trained afterwards, without an agent, on the same transitions in
+the same order and rounds, with the other setting of the cut: 5 where the run had none, none where the run had one. `clip` is the cut that the
+model itself had.
 
 Two held-out sets, the same for every kept model:
 
@@ -33,19 +35,19 @@ from typing import Iterator
 import numpy as np
 import torch
 
-from mage_edu import Dynamics, MAGEAgent, make_env
+from mage_edu import MAGEAgent, make_env
 from mage_edu.actor import add_noise
 from mage_edu.dynamics import held_out_places
 from mage_edu.train import Learner, act, build_learner, dynamics_due, dynamics_update
 
 FOLDER = Path(__file__).parent
-MODEL = ("env", "size", "seed", "model", "step", "set", "part", "transitions", "columns", "nll", "median_nll", "rmse", "median_rmse")
-RUNS = ("env", "size", "seed", "step", "return", "steps_per_second", "memory_mb", "columns_moved")
+MODEL = ("env", "size", "seed", "model", "clip", "step", "set", "part", "transitions", "columns", "nll", "median_nll", "rmse", "median_rmse")
+RUNS = ("env", "size", "seed", "clip", "step", "return", "steps_per_second", "memory_mb", "columns_moved")
 CONTACTS = 78  # the last columns of Ant's and Humanoid's observations: contact forces
 TOGETHER = 25  # steps that the twin takes at once, with the actor of that moment
 MARK = 500  # steps between two kept models
 TWINS = 4
-LIMIT = 5.0  # of the clipped model, in units of a column's spread
+LIMIT = 5.0  # the cut of the model that is trained again after a run without one, in spreads
 
 
 def behave(agent: MAGEAgent, obs: np.ndarray, generator: torch.Generator) -> np.ndarray:
@@ -77,6 +79,11 @@ def column_errors(dynamics, scale, obs, action, next_obs) -> tuple[torch.Tensor,
     error = (next_obs - obs - shift) / std - mean
     nll = 0.5 * (error.square() * (-log_var).exp() + log_var + math.log(2 * math.pi)) + std.log()
     return nll.mean(0), (error * std).mean(0)
+
+
+def clip_name(clip: float | None) -> str:
+    """The cut as it stands in the tables."""
+    return "none" if clip is None else f"{clip:g}"
 
 
 def summary(nll: torch.Tensor, error: torch.Tensor, spread: torch.Tensor, varies: torch.Tensor) -> dict[str, float]:
@@ -117,32 +124,16 @@ def model_rows(model: str, learner: Learner, kept: dict[int, dict], sets: dict[s
             nll, error = column_errors(dynamics, learner.world.scale, obs, action, next_obs)
             spread = (next_obs - obs).std(0)
             varies = spread > 1e-6 * (1.0 + obs.abs().amax(0))
-            rows += [{"model": model, "step": step, "set": name, "part": part, **summary(nll[:, columns], error[:, columns], spread[columns], varies[columns])}
+            rows += [{"model": model, "clip": clip_name(learner.config.dynamics_clip), "step": step, "set": name, "part": part, **summary(nll[:, columns], error[:, columns], spread[columns], varies[columns])}
                      for part, columns in parts.items()]
     return rows
 
 
-class Clipped(Dynamics):
-    """The ensemble with normalized inputs and targets in -LIMIT ... LIMIT."""
-
-    def inputs(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """Normalized (obs, action), cut."""
-        return super().inputs(obs, action).clamp(-LIMIT, LIMIT)
-
-    def normalized_delta(self, obs: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
-        """The normalized change, cut."""
-        return super().normalized_delta(obs, next_obs).clamp(-LIMIT, LIMIT)
-
-
-def build_clipped(config, obs_dim: int, act_dim: int, generator: torch.Generator) -> Clipped:
-    """An untrained clipped ensemble with the configuration's sizes."""
-    return Clipped(obs_dim, act_dim, config.members, config.dynamics_layers, config.dynamics_width, config.log_var_min, config.log_var_max, generator)
-
-
 def trained_again(agent: MAGEAgent) -> tuple[Learner, dict[int, dict]]:
-    """A clipped ensemble trained on the run's transitions as they came; its learner, and the models by step."""
-    config, data, kept = dataclasses.replace(agent.config, dynamics="given"), agent.learner.replay.data, {}
-    learner = build_learner(config, agent.get_env(), given={"dynamics": build_clipped})
+    """An ensemble with the other setting of the cut, trained on the run's transitions as they came; its learner, and the models by step."""
+    other = LIMIT if agent.config.dynamics_clip is None else None
+    config, data, kept = dataclasses.replace(agent.config, dynamics_clip=other), agent.learner.replay.data, {}
+    learner = build_learner(config, agent.get_env())
     for i in range(agent.num_timesteps):
         obs, action, next_obs = (column[i].double().numpy() for column in (data.obs, data.action, data.next_obs))
         learner.replay.add(obs, action, float(data.reward[i]), next_obs, bool(data.terminated[i]))
@@ -202,15 +193,15 @@ def append(table: Path, columns: tuple[str, ...], rows: list[dict], label: dict)
             writer.writerow(label | {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()})
 
 
-def main(env_id: str, steps: int, seed: int, size: str) -> None:
+def main(env_id: str, steps: int, seed: int, size: str, clip: float | None) -> None:
     torch.set_num_threads(1)
-    agent, kept, recorded, rows = run(env_id, steps, seed, size)
+    agent, kept, recorded, rows = run(env_id, steps, seed, size, dynamics_clip=clip)
     label = {"env": env_id, "size": size, "seed": seed}
-    append(FOLDER / "runs.csv", RUNS, rows, label)
+    append(FOLDER / "runs.csv", RUNS, rows, label | {"clip": clip_name(clip)})
     sets = held_out_sets(agent, recorded)
-    again, clipped = trained_again(agent)
-    append(FOLDER / "model.csv", MODEL, model_rows("of the run", agent.learner, kept, sets | by_posture(sets)) + model_rows("clipped", again, clipped, sets), label)
+    again, others = trained_again(agent)
+    append(FOLDER / "model.csv", MODEL, model_rows("of the run", agent.learner, kept, sets | by_posture(sets)) + model_rows("trained again", again, others, sets), label)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], None if sys.argv[5] == "none" else float(sys.argv[5]))
