@@ -77,7 +77,7 @@ LARGE = dict(actor_width=200, critic_width=200, dynamics_width=200, actor_layers
 
 def relative_errors(ours, exact):
     """Of the parameters of every network, against those of a learner in float64."""
-    return [float((b - a.double()).norm() / b.norm()) for name in NETWORKS
+    return [float(((b - a.double()).norm() / b.norm()).detach()) for name in NETWORKS
             for a, b in zip(getattr(ours, name).parameters(), getattr(exact, name).parameters(), strict=True)]
 
 
