@@ -8,7 +8,6 @@ differences between the two, and how each is closed, is in the notebook nbs/tuto
 from __future__ import annotations
 
 import csv
-import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import tyro
 from mage_edu import MAGEAgent
 from mage_edu.envs import make_env
 from mage_edu.evaluate import Evaluator, Policy
-from mage_edu.storage import write_atomic
+from mage_edu.storage import rows_as_text, write_atomic
 
 EVAL_INTERVAL, EVAL_EPISODES = 10_000, 10
 COLUMNS = ("env", "library", "seed", "step", "return")
@@ -111,15 +110,6 @@ def their_returns(env_id: str, setting: Setting, seed: int, steps: int) -> list[
     return found
 
 
-def as_csv(rows: list[dict[str, Any]]) -> bytes:
-    """A table with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
 def run(env_id: str, library: str, seed: int, steps: int, setting: Setting, path: Path) -> None:
     """One run into its CSV, unless that is there."""
     if path.exists():
@@ -128,7 +118,7 @@ def run(env_id: str, library: str, seed: int, steps: int, setting: Setting, path
     returns = (our_returns if library == "mage_edu" else their_returns)(env_id, setting, seed, steps)
     rows = [dict(env=env_id, library=library, seed=seed, step=step) | {"return": value} for step, value in returns]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, as_csv(rows))
+    write_atomic(path, rows_as_text(list(COLUMNS), rows, header=True).encode())
     print(f"{env_id} {library} seed {seed}: {rows[-1]['return']:.1f} after {steps} steps, {time.process_time() - begin:.0f} s of processor time", flush=True)
 
 
@@ -148,7 +138,7 @@ def main(envs: tuple[str, ...] = ("Pendulum-v1", "HalfCheetah-v5"), seeds: tuple
                 run(env_id, library, seed, steps, setting, out / env_id / library / f"{steps}-seed-{seed}.csv")
     if table is not None:
         table.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(table, as_csv(list(collected(out, steps))))
+        write_atomic(table, rows_as_text(list(COLUMNS), list(collected(out, steps)), header=True).encode())
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ over rounds, and ratios are formed within a round.
 """
 from __future__ import annotations
 
-import csv
-import io
 import os
 import statistics
 import subprocess
@@ -35,19 +33,22 @@ from mage_edu.envs import make_env
 from mage_edu import kernels
 from mage_edu.kernels import by_onednn, keep_freed_memory
 from mage_edu.networks import init_layers
-from mage_edu.storage import write_atomic
+from mage_edu.storage import rows_as_text, write_atomic
 from mage_edu.train import Learner, agent_update, build_optimizer, frozen_copy, train
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Rows as CSV, and on the screen."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    text = rows_as_text(list(rows[0]), rows, header=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, text.getvalue().encode())
-    print(text.getvalue(), end="")
+    write_atomic(path, text.encode())
+    print(text, end="")
+
+
+def settle(threads: int) -> None:
+    """What a run of the library does before its first step: so many threads, and freed memory is kept."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
 
 
 def in_turns(calls: dict[Any, Callable[[], object]], repeats: int) -> dict[Any, list[float]]:
@@ -76,8 +77,7 @@ class Profile:
         import torch._inductor.config as inductor
         from torch.profiler import ProfilerActivity, profile
 
-        torch.set_num_threads(self.threads)
-        keep_freed_memory()
+        settle(self.threads)
         inductor.cpp.enable_kernel_profile = True  # names the generated loops
         kernels.fused = lambda function, device_type: torch.compile(  # calls the products from Python, where the profiler sees them
             kernels.copied(function), fullgraph=True, dynamic=False, options={"size_asserts": False})
@@ -133,8 +133,7 @@ class Library:
 
     def run(self) -> None:
         """Measure and write."""
-        torch.set_num_threads(self.threads)
-        keep_freed_memory()
+        settle(self.threads)
         rows, libraries = [], {"usual": False, "onednn": True}
         for size in self.sizes:
             learners = {}
@@ -215,8 +214,7 @@ class Members:
 
     def run(self) -> None:
         """Measure and write."""
-        torch.set_num_threads(self.threads)
-        keep_freed_memory()
+        settle(self.threads)
         rows = []
         for size in self.sizes:
             counts = (1, 2, 4, 8, 16)
@@ -248,8 +246,7 @@ class Buffer:
 
     def run(self) -> None:
         """Measure and write."""
-        torch.set_num_threads(self.threads)
-        keep_freed_memory()
+        settle(self.threads)
         sides = {stored: with_stored(self.size, stored) for stored in (1_000, 100_000)}
         steps = next(iter(sides.values()))[0].config.dynamics_interval
         hook = lambda table, rows: True
@@ -274,8 +271,7 @@ class Memory:
 
     def run(self) -> None:
         """Measure and write."""
-        torch.set_num_threads(self.threads)
-        keep_freed_memory()
+        settle(self.threads)
         env = make_env("HalfCheetah-v5")
         learner = filled_learner(self.size, "HalfCheetah-v5", 0, eval_interval=10**6, log_interval=100, replay_capacity=100_000)
         learner.obs, rows = None, []
@@ -324,8 +320,7 @@ class Peers:
 
     def run(self) -> None:
         """Measure and write."""
-        torch.set_num_threads(self.threads)
-        keep_freed_memory()
+        settle(self.threads)
         rows = []
         for widths in ([256, 256], [400, 300]):
             learner, env, model = self.sides(widths)

@@ -5,6 +5,7 @@
 The gains are measured on the saved agents by `agent.diagnose()`, some 20 seconds each on one core; those in gains.csv already are kept.
 """
 import csv
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -12,15 +13,10 @@ from pathlib import Path
 import torch
 
 from mage_edu import MAGEAgent
-from mage_edu.storage import write_atomic
+from mage_edu.storage import rows_as_text, write_atomic
 
 GAINS = ("climb_gain", "climb_gain_stderr", "true_gain", "true_gain_stderr")
 COLUMNS = ("env", "algorithm", "seed", *GAINS)
-
-
-def as_csv(rows: list[dict[str, str]]) -> bytes:
-    """The rows as CSV."""
-    return "\n".join([",".join(COLUMNS), *(",".join(str(row[column]) for column in COLUMNS) for row in rows), ""]).encode()
 
 
 def main(runs: Path, out: Path) -> None:
@@ -33,15 +29,14 @@ def main(runs: Path, out: Path) -> None:
     rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     done = {(row["env"], row["algorithm"], row["seed"]) for row in rows}
     for finished in sorted(runs.glob("*/*/seed-*/finished.json")):
-        seed, variant, env = finished.parent.name.removeprefix("seed-"), finished.parent.parent.name, finished.parent.parent.parent.name
-        agent = MAGEAgent.load(finished.parent / "agent")
-        algorithm = agent.config.algorithm
-        if (env, algorithm, seed) in done:
+        described = json.loads((finished.parent / "config.json").read_text())
+        run = {"env": described["env"], "algorithm": described["config"]["algorithm"], "seed": str(described["config"]["seed"])}
+        if tuple(run.values()) in done:
             continue
-        found = agent.diagnose()
-        rows.append(dict(env=env, algorithm=algorithm, seed=seed) | {name: f"{found[name]:.5g}" for name in GAINS})
-        write_atomic(path, as_csv(sorted(rows, key=lambda row: (row["env"], row["algorithm"], row["seed"]))))
-        print(env, algorithm, seed, {name: rows[-1][name] for name in GAINS}, flush=True)
+        found = MAGEAgent.load(finished.parent / "agent").diagnose()
+        rows.append(run | {name: f"{found[name]:.5g}" for name in GAINS})
+        write_atomic(path, rows_as_text(COLUMNS, sorted(rows, key=lambda row: (row["env"], row["algorithm"], row["seed"])), header=True).encode())
+        print(*run.values(), {name: rows[-1][name] for name in GAINS}, flush=True)
 
 
 if __name__ == "__main__":
