@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['POSITIVE_INTEGERS', 'POSITIVE', 'RANGES', 'TD3', 'DDPG', 'ALGORITHMS', 'SIZES', 'NameSettings', 'TargetSettings',
            'AgentSettings', 'DynamicsSettings', 'WorldSettings', 'RunSettings', 'check_type', 'check_range',
-           'unknown_name', 'check_choice', 'check_combinations', 'Config', 'make_config']
+           'unknown_name', 'check_choice', 'check_combinations', 'Config', 'saved_settings', 'make_config']
 
 # %% ../nbs/00_config.ipynb #002-py
 import dataclasses
@@ -24,13 +24,15 @@ class NameSettings:
 @dataclass(frozen=True)
 class TargetSettings:
     """The knobs of the one target and of the critic loss."""
-    start: Literal["replay", "model"] = "model"  # where the first transition comes from
+    real_share: float = 0.0  # of a batch, how much is stored transitions at their stored actions; the rest is imagined
     horizon: int = 1  # rewards before bootstrapping
     horizon_mix: float = 1.0  # 0 gives the one-step target, 1 the k-step target, between them a mix
     imagined_noise: float = 0.0  # std of the noise on the first imagined action, in [-1, 1] units
     value_weight: float = 1.0  # weight of the TD error in the critic loss
     gradient_weight: float = 5.0  # weight of its action-gradient (1 / lambda = 1 / 0.2 in the paper)
-    terminal_gradient: bool = False  # whether imagined transitions that terminate enter the gradient term
+    gradient_on: Literal["imagined", "stored", "both"] = "imagined"  # which transitions enter the gradient term
+    stored_noise: Literal["zero", "inferred"] = "zero"  # the model's noise at which a stored transition's slope is taken
+    terminal_gradient: bool = False  # whether transitions that terminate enter the gradient term
     actor_horizon: int = 0  # imagined rewards before the critic in what the actor climbs; 0 is the critic alone
     actor_horizon_mean: bool = False  # whether the actor climbs the mean over horizons 1 ... actor_horizon
     twin: bool = True  # two critics and their minimum, or one
@@ -138,7 +140,7 @@ POSITIVE_INTEGERS = (
 )
 POSITIVE = ("actor_lr", "critic_lr", "grad_clip", "dynamics_lr", "dynamics_grad_clip", "dynamics_clip", "divergence_limit")
 RANGES: Mapping[str, tuple[float, float]] = {  # field: (lowest, highest), both allowed
-    "seed": (0, 2**32 - 1), "horizon_mix": (0, 1), "imagined_noise": (0, math.inf), "value_weight": (0, math.inf),
+    "seed": (0, 2**32 - 1), "real_share": (0, 1), "horizon_mix": (0, 1), "imagined_noise": (0, math.inf), "value_weight": (0, math.inf),
     "gradient_weight": (0, math.inf), "discount": (0, 1), "polyak": (0, 1), "exploration_noise": (0, math.inf),
     "target_noise": (0, math.inf), "target_noise_clip": (0, math.inf), "dynamics_weight_decay": (0, math.inf),
     "preactivation_weight": (0, math.inf), "actor_horizon": (0, math.inf), "dynamics_validation": (0, 0.5),
@@ -180,10 +182,10 @@ def check_combinations(config: "Config") -> None:
         raise ValueError(f"log_var_min={config.log_var_min}: expected a value below log_var_max={config.log_var_max}.")
     if config.value_weight == 0 and config.gradient_weight == 0:
         raise ValueError("value_weight=0 and gradient_weight=0: the critic would learn nothing; raise one of them.")
-    if config.gradient_weight > 0 and config.start == "replay":
+    if config.gradient_weight > 0 and not (config.imagined_slope or config.stored_slope):
         raise ValueError(
-            f"gradient_weight={config.gradient_weight} with start='replay': a stored transition has no action-gradient; "
-            "set gradient_weight=0 or start='model'."
+            f"gradient_weight={config.gradient_weight} with gradient_on={config.gradient_on!r} and real_share={config.real_share}: no such transition is "
+            "in a batch, so nothing would be asked about its slope; set gradient_weight=0, gradient_on='both' or another real_share."
         )
     if config.actor_horizon_mean and config.actor_horizon == 0:
         raise ValueError("actor_horizon_mean=True with actor_horizon=0: there is no horizon to average over; raise actor_horizon.")
@@ -215,7 +217,24 @@ class Config(RunSettings, WorldSettings, DynamicsSettings, AgentSettings, Target
     @property
     def uses_model(self) -> bool:
         """Whether any part of the target or of the actor's objective is imagined."""
-        return self.start == "model" or self.horizon > 1 or self.actor_horizon > 0
+        return self.real_share < 1.0 or self.stored_slope or self.horizon > 1 or self.actor_horizon > 0
+
+    @property
+    def imagined_slope(self) -> bool:
+        """Whether imagined transitions enter the gradient term of the critic's loss."""
+        return self.gradient_weight > 0.0 and self.gradient_on != "stored" and self.real_share < 1.0
+
+    @property
+    def stored_slope(self) -> bool:
+        """Whether stored transitions do, with the model's derivative."""
+        return self.gradient_weight > 0.0 and self.gradient_on != "imagined" and self.real_share > 0.0
+
+    def stored_count(self, batch_size: int) -> int:
+        """How many of a batch are stored transitions; the rest, a multiple of `members` and not 0 unless `real_share` is 1, are imagined."""
+        if self.real_share in (0.0, 1.0):
+            return round(self.real_share * batch_size)
+        shares = max(1, round((1.0 - self.real_share) * batch_size / self.members))
+        return max(0, batch_size - shares * self.members)
 
     @property
     def learns_model(self) -> bool:
@@ -241,18 +260,23 @@ TD3 = dict(twin=True)  # twin critics; delay and smoothing noise as in the field
 DDPG = dict(twin=False, policy_delay=1, target_noise=0.0)
 
 ALGORITHMS: dict[str, Mapping[str, Any]] = {
-    "mage": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=5.0, **TD3),
-    "mage-ddpg": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=5.0, **DDPG),
-    "mage-k": dict(start="model", horizon=3, value_weight=1.0, gradient_weight=5.0, **TD3),
-    "mage-mix": dict(start="model", horizon=3, horizon_mix=0.5, value_weight=1.0, gradient_weight=5.0, **TD3),
-    "gradient-only": dict(start="model", horizon=1, value_weight=0.0, gradient_weight=1.0, **TD3),
-    "dyna-td3": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),
-    "dyna-ddpg": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=0.0, **DDPG),
-    "maac": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=0.0, actor_horizon=3, **TD3),
-    "ivg": dict(start="model", horizon=1, value_weight=1.0, gradient_weight=0.0, actor_horizon=3, actor_horizon_mean=True, **TD3),
-    "mve-td3": dict(start="replay", horizon=3, value_weight=1.0, gradient_weight=0.0, **TD3),
-    "td3": dict(start="replay", horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),
-    "ddpg": dict(start="replay", horizon=1, value_weight=1.0, gradient_weight=0.0, **DDPG),
+    "mage": dict(real_share=0.0, horizon=1, value_weight=1.0, gradient_weight=5.0, **TD3),
+    "mage-ddpg": dict(real_share=0.0, horizon=1, value_weight=1.0, gradient_weight=5.0, **DDPG),
+    "mage-k": dict(real_share=0.0, horizon=3, value_weight=1.0, gradient_weight=5.0, **TD3),
+    "mage-mix": dict(real_share=0.0, horizon=3, horizon_mix=0.5, value_weight=1.0, gradient_weight=5.0, **TD3),
+    "td3-slope": dict(real_share=1.0, horizon=1, value_weight=1.0, gradient_weight=5.0, gradient_on="stored", **TD3),
+    "mage-half": dict(real_share=0.5, horizon=1, value_weight=1.0, gradient_weight=5.0, gradient_on="both", **TD3),
+    "dyna-half": dict(real_share=0.5, horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),
+    "mad-td3": dict(real_share=0.95, horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),
+    "mbpo-td3": dict(real_share=0.05, horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),
+    "gradient-only": dict(real_share=0.0, horizon=1, value_weight=0.0, gradient_weight=1.0, **TD3),
+    "dyna-td3": dict(real_share=0.0, horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),
+    "dyna-ddpg": dict(real_share=0.0, horizon=1, value_weight=1.0, gradient_weight=0.0, **DDPG),
+    "maac": dict(real_share=0.0, horizon=1, value_weight=1.0, gradient_weight=0.0, actor_horizon=3, **TD3),
+    "ivg": dict(real_share=0.0, horizon=1, value_weight=1.0, gradient_weight=0.0, actor_horizon=3, actor_horizon_mean=True, **TD3),
+    "mve-td3": dict(real_share=1.0, horizon=3, value_weight=1.0, gradient_weight=0.0, **TD3),
+    "td3": dict(real_share=1.0, horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),
+    "ddpg": dict(real_share=1.0, horizon=1, value_weight=1.0, gradient_weight=0.0, **DDPG),
 }
 
 # %% ../nbs/00_config.ipynb #047-py
@@ -273,6 +297,17 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 }
 
 # %% ../nbs/00_config.ipynb #049-py
+def saved_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a run that this or an earlier version saved, under this version's names.
+
+    Settings that did not exist then have the defaults of `Config`, which change nothing.
+    """
+    settings = dict(settings)
+    if "start" in settings:  # before a share took its place
+        settings["real_share"] = {"replay": 1.0, "model": 0.0}.get(settings.pop("start"), -1.0)
+    return Config().to_dict() | settings
+
+
 def make_config(algorithm: str = "mage", size: str = "laptop", **overrides: Any) -> Config:
     """The configuration of a named algorithm at a named size, with any field overridden.
 
@@ -280,6 +315,8 @@ def make_config(algorithm: str = "mage", size: str = "laptop", **overrides: Any)
     Raises `ValueError` for an unknown algorithm, size or field, or a value that `Config` refuses.
     """
     fields = [field.name for field in dataclasses.fields(Config)]
+    if "start" in overrides:
+        raise ValueError("start: this setting is now a share; use real_share=1.0 for start='replay' and real_share=0.0 for start='model'.")
     for name in overrides:
         if name not in fields:
             raise ValueError(unknown_name("setting", name, fields))

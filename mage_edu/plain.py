@@ -15,21 +15,26 @@ from .targets import TargetNoise, World
 from .updates import CriticLoss
 
 # %% auto #0
-__all__ = ['plain_next_obs', 'plain_noisy', 'plain_huber', 'plain_loss', 'plain_mix', 'plain_rollout', 'plain_target',
-           'plain_critic_loss', 'plain_objective', 'plain_actor_loss']
+__all__ = ['plain_prediction', 'plain_next_obs', 'plain_noisy', 'plain_huber', 'plain_loss', 'plain_mix', 'plain_stored_step',
+           'plain_rollout', 'plain_target', 'plain_errors', 'plain_critic_loss', 'plain_objective', 'plain_actor_loss']
 
 # %% ../nbs/11_plain.ipynb #005-py
-def plain_next_obs(dynamics: Dynamics, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
-    """Every member predicts every sample; each sample then picks its own member's prediction, or takes all moments, (batch, obs_dim)."""
+def plain_prediction(dynamics: Dynamics, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the normalized delta, (batch, obs_dim) each: every member predicts every sample; each sample then picks its own member's, or takes all moments."""
     every = lambda x: x.expand(dynamics.members, *x.shape)
     mean, log_var = dynamics.predict(every(obs), every(action))
     if dynamics.sampling == "moments":
         first, second = mean.mean(0), (mean.square() + torch.exp(log_var)).mean(0)
-        return obs + dynamics.delta_mean + dynamics.delta_std * (first + torch.sqrt(second - first.square()) * noise)
-    delta = mean + torch.exp(0.5 * log_var) * noise
-    next_obs = obs + dynamics.delta_mean + dynamics.delta_std * delta
+        return first, torch.sqrt(second - first.square())
     sample = torch.arange(len(obs), device=obs.device)
-    return next_obs[sample * dynamics.members // len(obs), sample]
+    member = sample * dynamics.members // len(obs)
+    return mean[member, sample], torch.exp(0.5 * log_var)[member, sample]
+
+
+def plain_next_obs(dynamics: Dynamics, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
+    """The next observation, (batch, obs_dim), with standard normal `noise`."""
+    mean, std = plain_prediction(dynamics, obs, action)
+    return obs + dynamics.delta_mean + dynamics.delta_std * (mean + std * noise)
 
 # %% ../nbs/11_plain.ipynb #008-py
 def plain_noisy(action: Tensor, noise: Tensor, std: float, limit: float = float("inf")) -> Tensor:
@@ -56,13 +61,28 @@ def plain_mix(targets: list[Tensor], mix: float) -> Tensor:
     return mixed
 
 # %% ../nbs/11_plain.ipynb #014-py
-def plain_rollout(steps: int, world: World, actor: Actor, obs: Tensor, action: Tensor, noise: Tensor,
+def plain_stored_step(config: Config, world: World, stored: Transitions, action: Tensor) -> tuple[Tensor, Tensor]:
+    """Next observation and reward of stored transitions; with a slope of the model where the configuration wants one."""
+    if not config.stored_slope:
+        return stored.next_obs, stored.reward
+    noise = torch.zeros_like(stored.obs)
+    if config.stored_noise == "inferred":
+        mean, std = plain_prediction(world.dynamics, stored.obs, action)
+        delta = (stored.next_obs - stored.obs - world.dynamics.delta_mean) / world.dynamics.delta_std
+        noise = torch.where(std > 0.0, (delta - mean) / std, 0.0).detach()
+    predicted = plain_next_obs(world.dynamics, stored.obs, action, noise)
+    next_obs = stored.next_obs + (predicted - predicted.detach())
+    reward = world.reward_fn(stored.obs, world.scale.to_env(action), next_obs)
+    return next_obs, stored.reward + (reward - reward.detach())
+
+
+def plain_rollout(steps: int, config: Config, world: World, actor: Actor, obs: Tensor, action: Tensor, noise: Tensor,
                   stored: Transitions | None = None) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Rewards r_0 ..., survivals 1 - d_0 ..., observations s_1 ... of a rollout from `obs` with `action`; the first step may be stored."""
     rewards, survivals, observations = [], [], []
     for i in range(steps):
         if i == 0 and stored is not None:
-            next_obs, reward, survived = stored.next_obs, stored.reward, 1.0 - stored.terminated
+            (next_obs, reward), survived = plain_stored_step(config, world, stored, action), 1.0 - stored.terminated
         else:
             next_obs = plain_next_obs(world.dynamics, obs, action, noise[i])
             transition = (obs, world.scale.to_env(action), next_obs)
@@ -74,10 +94,10 @@ def plain_rollout(steps: int, world: World, actor: Actor, obs: Tensor, action: T
 
 # %% ../nbs/11_plain.ipynb #015-py
 def plain_target(config: Config, world: World, target_actor: Actor, target_critic: Critic, obs: Tensor, action: Tensor,
-                 batch: Transitions, noise: TargetNoise) -> tuple[Tensor, Tensor]:
-    """The target y and the survival of the whole rollout, (batch,) each, graph and all."""
-    steps, stored = 1 if config.horizon_mix == 0.0 else config.horizon, batch if config.start == "replay" else None
-    rewards, survivals, observations = plain_rollout(steps, world, target_actor, obs, action, noise.dynamics, stored)
+                 stored: Transitions | None, noise: TargetNoise) -> tuple[Tensor, Tensor]:
+    """The target y and the survival of the whole rollout, (batch,) each, graph and all; the first step is `stored` where that is given."""
+    steps = 1 if config.horizon_mix == 0.0 else config.horizon
+    rewards, survivals, observations = plain_rollout(steps, config, world, target_actor, obs, action, noise.dynamics, stored)
     survival = lambda n: torch.stack([torch.ones_like(obs[:, 0]), *survivals[:n]]).prod(0)  # of the first n steps
     targets = []
     for k in range(1, len(rewards) + 1):
@@ -89,30 +109,43 @@ def plain_target(config: Config, world: World, target_actor: Actor, target_criti
     return plain_mix(targets, config.horizon_mix), survival(len(rewards))
 
 # %% ../nbs/11_plain.ipynb #019-py
+def plain_errors(config: Config, world: World, actor: Actor, target_actor: Actor, target_critic: Critic, critic: Critic,
+                 batch: Transitions, noise: TargetNoise, stored: bool) -> tuple[Tensor, Tensor]:
+    """Losses of the TD errors and of their action-gradients for one part of a batch, (twins, batch) each."""
+    action = batch.action if stored else plain_noisy(actor(batch.obs), noise.action, config.imagined_noise)
+    action = action.detach().requires_grad_().clone()  # FlopCounterMode cannot follow the gradient of a leaf
+    first = batch if stored else None
+    y, survived = plain_target(config, world, target_actor, target_critic, batch.obs, action, first, noise)
+    td_error = y - critic(batch.obs, action)  # (twins, batch)
+    value_losses = plain_loss(config, td_error.square())
+    if not (config.stored_slope if stored else config.imagined_slope):
+        return value_losses, torch.zeros_like(value_losses)
+    gradients = [torch.autograd.grad(error.sum(), action, create_graph=True)[0] for error in td_error]
+    mask = torch.ones_like(survived) if config.terminal_gradient else survived
+    return value_losses, mask * plain_loss(config, torch.stack(gradients).square().sum(-1))
+
+
 def plain_critic_loss(config: Config, world: World, actor: Actor, target_actor: Actor, target_critic: Critic,
                       critic: Critic, batch: Transitions, noise: TargetNoise) -> CriticLoss:
     """The critic loss with the TD error differentiated as a whole, and once more for the parameters.
 
     Call `total.backward()` for the parameter gradients; those of the critic are the update, the others are waste.
     """
-    imagined = config.start == "model"
-    action = plain_noisy(actor(batch.obs), noise.action, config.imagined_noise) if imagined else batch.action
-    action = action.detach().requires_grad_().clone()  # FlopCounterMode cannot follow the gradient of a leaf
-    y, survived = plain_target(config, world, target_actor, target_critic, batch.obs, action, batch, noise)
-    td_error = y - critic(batch.obs, action)  # (twins, batch)
-    value_loss = plain_loss(config, td_error.square()).mean()
-    gradient_loss = torch.zeros_like(value_loss)
-    if config.gradient_weight > 0.0:
-        gradients = [torch.autograd.grad(error.sum(), action, create_graph=True)[0] for error in td_error]
-        mask = torch.ones_like(survived) if config.terminal_gradient else survived
-        gradient_loss = (mask * plain_loss(config, torch.stack(gradients).square().sum(-1))).mean()
+    count, networks = config.stored_count(len(batch.reward)), (actor, target_actor, target_critic, critic)
+    parts = []
+    for stored, rows in ((True, slice(None, count)), (False, slice(count, None))):
+        part = Transitions(*(column[rows] for column in batch[:5]))
+        if len(part.reward) > 0:
+            part_noise = TargetNoise(noise.action[rows], noise.dynamics[:, rows], noise.smoothing[:, rows])
+            parts.append(plain_errors(config, world, *networks, part, part_noise, stored))
+    value_loss, gradient_loss = (torch.cat(losses, 1).mean() for losses in zip(*parts))
     total = config.value_weight * value_loss + config.gradient_weight * gradient_loss
     return CriticLoss(total, value_loss.detach(), gradient_loss.detach())
 
 # %% ../nbs/11_plain.ipynb #021-py
 def plain_objective(h: int, config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor) -> Tensor:
     """J_h(s), (batch,): h imagined rewards along the actor's own rollout, then the smaller twin (or the first)."""
-    rewards, survivals, observations = plain_rollout(h, world, actor, obs, actor(obs), noise)
+    rewards, survivals, observations = plain_rollout(h, config, world, actor, obs, actor(obs), noise)
     survival = lambda n: torch.stack([torch.ones_like(obs[:, 0]), *survivals[:n]]).prod(0)
     last = observations[-1] if h > 0 else obs
     q = critic(last, actor(last))

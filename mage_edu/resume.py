@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .checkpoint import State
+from .config import saved_settings
 from .storage import normalizer_from_dict, normalizer_to_dict
 from .train import Learner, episode_seed, in_env_units
 
@@ -108,7 +109,7 @@ def learner_state(learner: Learner, env: Any) -> State:
 # %% ../nbs/15b_resume.ipynb #011-py
 def check_state(learner: Learner, env: Any, state: State) -> None:
     """Raise `ValueError` unless a state belongs to this environment and these settings and its tensors fit."""
-    if state.facts.get("env") != env or state.facts.get("config") != learner.config.to_dict():
+    if state.facts.get("env") != env or saved_settings(state.facts.get("config", {})) != learner.config.to_dict():
         raise ValueError("the checkpoint belongs to another environment or to other settings.")
     if set(state.facts.get("counters", ())) != set(COUNTERS):
         raise ValueError("the checkpoint's counters are not those of this version.")

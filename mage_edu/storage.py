@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .config import Config, make_config
+from .config import Config, make_config, saved_settings
 from .replay import Normalizer, RunningStats
 
 # %% auto #0
@@ -172,7 +172,7 @@ def read_table(path: str | Path) -> list[dict[str, float | str]]:
 
 # %% ../nbs/12_storage.ipynb #030-py
 METRICS = ("step", "episodes", "resets", "episode_return", "episode_length", "critic_loss", "value_loss", "gradient_loss",
-           "target_size", "actor_loss", "dynamics_loss", "dynamics_held_out_loss", "learned_reward_loss", "learned_termination_loss", "reward_r2", "reward_slope_cosine",
+           "target_size", "real_share", "actor_loss", "dynamics_loss", "dynamics_held_out_loss", "learned_reward_loss", "learned_termination_loss", "reward_r2", "reward_slope_cosine",
            "termination_calibration", "termination_precision", "termination_recall")
 EVALUATIONS = ("step", "episode", "return")
 DIAGNOSTICS = ("step", "discounted_return", "value", "value_correlation", "q_slope", "true_slope", "q_gradient_cosine", "q_gradient_error", "q_gradient_self",
@@ -249,7 +249,8 @@ class RunFolder:
         """What config.json holds. Raises `FileNotFoundError` or `ValueError` where it is missing or damaged."""
         if not self.config.is_file():
             raise FileNotFoundError(f"{self.path}: expected a run folder with {self.config.name} inside.")
-        return read_sealed(self.config)
+        content = read_sealed(self.config)
+        return content | {"config": saved_settings(content["config"])} if isinstance(content.get("config"), dict) else content
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -385,7 +386,7 @@ def find_agent(path: str | Path) -> Path:
 
 # %% ../nbs/12_storage.ipynb #066-py
 SCHEMA_SETTINGS = (  # what every file of this schema has; settings that came later take their defaults, which change nothing
-    "algorithm size seed start horizon horizon_mix imagined_noise value_weight gradient_weight terminal_gradient twin discount "
+    "algorithm size seed real_share horizon horizon_mix imagined_noise value_weight gradient_weight terminal_gradient twin discount "
     "actor_layers actor_width critic_layers critic_width critic_layer_norm actor_lr critic_lr grad_clip preactivation_weight polyak "
     "policy_delay exploration_noise target_noise target_noise_clip batch_size updates_per_step members dynamics_layers dynamics_width "
     "dynamics_lr dynamics_weight_decay dynamics_batch_size dynamics_grad_clip dynamics_interval dynamics_batches log_var_min "
@@ -398,9 +399,9 @@ def config_from_dict(content: Any) -> Config:
     """The inverse of `Config.to_dict`. Raises `ValueError` for a field that is missing, unknown or refused by `Config`."""
     if not isinstance(content, dict):
         raise ValueError(f"config {content!r}: expected the settings by name.")
-    if missing := [name for name in SCHEMA_SETTINGS if name not in content]:
+    if missing := [name for name in SCHEMA_SETTINGS if name not in content and not (name == "real_share" and "start" in content)]:
         raise ValueError(f"the setting {', '.join(missing)} is missing; the file was written by another version.")
-    return make_config(**content)
+    return make_config(**saved_settings(content))
 
 
 def normalizer_from_dict(content: Any) -> Normalizer:

@@ -28,7 +28,7 @@ from joblib import Parallel, delayed, parallel_config
 # %% ../nbs/18_sweep.ipynb #006-py
 from .agent import MAGEAgent
 from .checkpoint import newest_checkpoint
-from .config import Config, make_config, unknown_name
+from .config import Config, make_config, saved_settings, unknown_name
 from .envs import check_id
 from .evaluate import Curve, summarize
 from .storage import (DIAGNOSTICS, RunFolder, evaluation_curve, explain_write_errors, new_folders, read_json, read_table,
@@ -109,7 +109,7 @@ def make_jobs(out: str | Path, envs: Sequence[str], algorithms: Sequence[str], s
 # %% ../nbs/18_sweep.ipynb #022-py
 def as_described(description: Mapping[str, Any]) -> dict[str, Any]:
     """A stored description of a run, with the settings that did not exist when it was made at their defaults."""
-    return {**description, "config": Config().to_dict() | description.get("config", {})}
+    return {**description, "config": saved_settings(description.get("config", {}))}
 
 
 def is_finished(job: Job) -> bool:

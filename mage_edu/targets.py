@@ -14,10 +14,12 @@ from .config import Config
 from .critic import Critic
 from .dynamics import Dynamics
 from .envs import ActionScale, TransitionFn
+from .replay import Transitions
 
 # %% auto #0
-__all__ = ['StepFn', 'Step', 'Target', 'TargetNoise', 'draw_noise', 'World', 'horizon_weights', 'weighted_returns',
-           'bootstrapped_target', 'target_and_action_gradient', 'actor_weights', 'draw_actor_noise', 'actor_objective']
+__all__ = ['StepFn', 'FirstStep', 'Step', 'Target', 'TargetNoise', 'draw_noise', 'World', 'horizon_weights', 'weighted_returns',
+           'bootstrapped_target', 'target_and_action_gradient', 'inferred_noise', 'value_of_slope_of', 'stored_step',
+           'actor_weights', 'draw_actor_noise', 'actor_objective']
 
 # %% ../nbs/09_targets.ipynb #009-py
 class Step(NamedTuple):
@@ -56,15 +58,16 @@ class World:
     termination_fn: TransitionFn
     scale: ActionScale
 
+    def move(self, obs: Tensor, action: Tensor, noise: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The next observation and, where the simulator goes on from a `state` (batch, state_dim), its next state; shapes as in `step`."""
+        return (self.dynamics.sample(obs, action, noise), None) if state is None else self.dynamics.transition(state, action)
+
     def step(self, obs: Tensor, action: Tensor, noise: Tensor, state: Tensor | None = None) -> Step:
         """One imagined step; differentiable in `obs` and `action`, except for `terminated`.
 
         `obs` and `noise` (batch, obs_dim), `action` (batch, act_dim) in [-1, 1]. With a `state` (batch, state_dim) the dynamics are the simulator, which goes on from there.
         """
-        if state is None:
-            next_obs, next_state = self.dynamics.sample(obs, action, noise), None
-        else:
-            next_obs, next_state = self.dynamics.transition(state, action)
+        next_obs, next_state = self.move(obs, action, noise, state)
         env_action = self.scale.to_env(action)
         terminated = self.termination_fn(obs, env_action, next_obs)
         return Step(self.reward_fn(obs, env_action, next_obs), next_obs, terminated.to(next_obs.dtype), next_state)
@@ -122,18 +125,49 @@ def bootstrapped_target(config: Config, world: World | None, target_actor: Actor
     return weighted_returns(config.discount, weights, step, target_actor, bootstrap, obs, action, state)
 
 # %% ../nbs/09_targets.ipynb #033-py
-def target_and_action_gradient(config: Config, world: World, target_actor: Actor, target_critic: Critic,
-                               obs: Tensor, action: Tensor, noise: TargetNoise, state: Tensor | None = None) -> tuple[Target, Tensor]:
-    """The imagined target and its gradient with respect to the first action, (batch, act_dim); both without a graph.
+FirstStep = Callable[[Tensor], Step]  # the first action to the first step
+
+
+def target_and_action_gradient(config: Config, world: World, target_actor: Actor, target_critic: Critic, obs: Tensor, action: Tensor,
+                               noise: TargetNoise, state: Tensor | None = None, first: FirstStep | None = None) -> tuple[Target, Tensor]:
+    """The target and its gradient with respect to the first action, (batch, act_dim); both without a graph.
 
     The gradient is pathwise: noise is held fixed, and `terminated` counts as constant. It is per unit of the
-    actor's [-1, 1], as in the paper's code. No `.grad` is touched, and an outer `torch.no_grad()` does no harm. `state` as in `World.step`.
+    actor's [-1, 1], as in the paper's code. No `.grad` is touched, and an outer `torch.no_grad()` does no harm. `state` as in `World.step`;
+    `first` makes the first step of the action where the model is not to imagine it.
     """
     with torch.enable_grad():
         action = action.detach().requires_grad_()
-        target = bootstrapped_target(config, world, target_actor, target_critic, obs, action, noise, state=state)
+        target = bootstrapped_target(config, world, target_actor, target_critic, obs, action, noise, first and first(action), state)
         (gradient,) = torch.autograd.grad(target.value.sum(), action)
     return Target(target.value.detach(), target.ended.detach()), gradient
+
+# %% ../nbs/09_targets.ipynb #034c-py
+def inferred_noise(world: World, batch: Transitions, action: Tensor) -> Tensor:
+    """The model's noise with which it would have predicted what happened, (batch, obs_dim); 0 where it has no spread. Without a graph."""
+    with torch.no_grad():
+        at = lambda noise: world.move(batch.obs, action, noise, batch.state)[0]
+        mean = at(torch.zeros_like(batch.obs))
+        spread = at(torch.ones_like(batch.obs)) - mean
+        return torch.where(spread > 0.0, (batch.next_obs - mean) / spread.clamp(min=1e-12), torch.zeros_like(mean))
+
+
+def value_of_slope_of(value: Tensor, slope: Tensor) -> Tensor:
+    """The first number, to the bit, with the derivative of the second."""
+    return value + (slope - slope.detach())
+
+
+def stored_step(config: Config, world: World, batch: Transitions, action: Tensor) -> Step:
+    """What happened, as a function of the action: values as stored, to the bit, and the model's derivative; `terminated` as stored.
+
+    `action` (batch, act_dim), the stored one. The slope is that of the model's mean, or with `stored_noise="inferred"` of the sample that happened (SVG(1), arXiv 1510.09142).
+    """
+    noise = torch.zeros_like(batch.obs) if config.stored_noise == "zero" else inferred_noise(world, batch, action)
+    predicted, predicted_state = world.move(batch.obs, action, noise, batch.state)
+    next_obs = value_of_slope_of(batch.next_obs, predicted)
+    reward = value_of_slope_of(batch.reward, world.reward_fn(batch.obs, world.scale.to_env(action), next_obs))
+    next_state = None if predicted_state is None else value_of_slope_of(batch.next_state, predicted_state)
+    return Step(reward, next_obs, batch.terminated, next_state)
 
 # %% ../nbs/09_targets.ipynb #044b-py
 def actor_weights(horizon: int, mean: bool) -> list[float]:

@@ -400,6 +400,8 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
     learner.kernels.apply_gradients(gradients, learner.critic_optimizer, config.grad_clip)
     losses = {"critic_loss": loss.total, "value_loss": loss.value, "gradient_loss": loss.gradient,
               "target_size": target.value.abs().amax()}
+    if 0.0 < config.real_share < 1.0:
+        losses["real_share"] = torch.tensor(config.stored_count(config.batch_size) / config.batch_size)
     learner.updates += 1
     if learner.updates % config.policy_delay == 0:
         actor_noise = draw_actor_noise(config, *batch.obs.shape, learner.update_generator)

@@ -13,12 +13,12 @@ from .actor import Actor, add_noise
 from .config import Config
 from .critic import Critic
 from .replay import Transitions
-from .targets import Step, TargetNoise, World, actor_objective, bootstrapped_target, target_and_action_gradient
+from .targets import Step, Target, TargetNoise, World, actor_objective, bootstrapped_target, stored_step, target_and_action_gradient
 
 # %% auto #0
-__all__ = ['LOSSES', 'CriticLossFn', 'huber', 'half_square', 'CriticTarget', 'critic_target', 'CriticLoss', 'critic_loss',
-           'actor_loss', 'critic_gradients', 'actor_gradients', 'critic_gradients_of', 'check_critic_loss',
-           'polyak_update']
+__all__ = ['LOSSES', 'CriticLossFn', 'huber', 'half_square', 'CriticTarget', 'valued', 'trusted', 'stored_target',
+           'imagined_target', 'split', 'joined', 'critic_target', 'CriticLoss', 'critic_loss', 'actor_loss',
+           'critic_gradients', 'actor_gradients', 'critic_gradients_of', 'check_critic_loss', 'polyak_update']
 
 # %% ../nbs/10_updates.ipynb #005-py
 def huber(error: Tensor) -> Tensor:
@@ -43,24 +43,70 @@ class CriticTarget(NamedTuple):
     gradient_mask: Tensor  # (batch,) 1.0 where the gradient is trusted
 
 # %% ../nbs/10_updates.ipynb #010-py
-def critic_target(config: Config, world: World | None, actor: Actor, target_actor: Actor, target_critic: Critic,
-                  batch: Transitions, noise: TargetNoise) -> CriticTarget:
-    """The target that the configuration's knobs describe, for one batch from replay; without a graph."""
-    networks, ones = (target_actor, target_critic), torch.ones_like(batch.reward)
-    if config.start == "replay":
-        with torch.no_grad():
-            first = Step(batch.reward, batch.next_obs, batch.terminated, batch.next_state)
-            target = bootstrapped_target(config, world, *networks, batch.obs, batch.action, noise, first)
-        return CriticTarget(batch.obs, batch.action, target.value, None, ones)
+def valued(target: Target, obs: Tensor, action: Tensor) -> CriticTarget:
+    """A target of values alone."""
+    return CriticTarget(obs, action, target.value, None, torch.ones_like(target.value))
+
+
+def trusted(config: Config, target: Target, gradient: Tensor, obs: Tensor, action: Tensor) -> CriticTarget:
+    """A target of values and slopes, the slopes masked where the rollout ended unless the configuration says otherwise."""
+    mask = torch.ones_like(target.value) if config.terminal_gradient else 1.0 - target.ended
+    return CriticTarget(obs, action, target.value, gradient, mask)
+
+
+def stored_target(config: Config, world: World | None, target_actor: Actor, target_critic: Critic, batch: Transitions, noise: TargetNoise) -> CriticTarget:
+    """The target of stored transitions at their stored actions; without a graph."""
+    arguments = (config, world, target_actor, target_critic, batch.obs, batch.action, noise)
+    if config.stored_slope:
+        first = lambda action: stored_step(config, world, batch, action)
+        return trusted(config, *target_and_action_gradient(*arguments, first=first), batch.obs, batch.action)
+    with torch.no_grad():
+        first = Step(batch.reward, batch.next_obs, batch.terminated, batch.next_state)
+        return valued(bootstrapped_target(*arguments, first), batch.obs, batch.action)
+
+
+def imagined_target(config: Config, world: World, actor: Actor, target_actor: Actor, target_critic: Critic,
+                    batch: Transitions, noise: TargetNoise) -> CriticTarget:
+    """The target of transitions that the model imagines from stored observations, at the actor's own (noisy) actions; without a graph."""
     with torch.no_grad():
         action = add_noise(actor(batch.obs), noise.action, config.imagined_noise)
-    if config.gradient_weight == 0.0:
-        with torch.no_grad():
-            target = bootstrapped_target(config, world, *networks, batch.obs, action, noise, state=batch.state)
-        return CriticTarget(batch.obs, action, target.value, None, ones)
-    target, gradient = target_and_action_gradient(config, world, *networks, batch.obs, action, noise, batch.state)
-    mask = ones if config.terminal_gradient else 1.0 - target.ended
-    return CriticTarget(batch.obs, action, target.value, gradient, mask)
+    arguments = (config, world, target_actor, target_critic, batch.obs, action, noise)
+    if config.imagined_slope:
+        return trusted(config, *target_and_action_gradient(*arguments, batch.state), batch.obs, action)
+    with torch.no_grad():
+        return valued(bootstrapped_target(*arguments, state=batch.state), batch.obs, action)
+
+# %% ../nbs/10_updates.ipynb #010c-py
+def split(batch: Transitions, noise: TargetNoise, count: int) -> tuple[tuple[Transitions, TargetNoise], tuple[Transitions, TargetNoise]]:
+    """The first `count` samples with their noise, and the others with theirs."""
+    def part(rows: slice) -> tuple[Transitions, TargetNoise]:
+        own_noise = TargetNoise(noise.action[rows], noise.dynamics[:, rows], noise.smoothing[:, rows])
+        return type(batch)(*(column[rows] for column in batch)), own_noise
+
+    return part(slice(None, count)), part(slice(count, None))
+
+
+def joined(first: CriticTarget, second: CriticTarget) -> CriticTarget:
+    """Two targets as one; a part without slopes gets slopes of 0 with a mask of 0 where the other has some."""
+    if first.gradient is not None or second.gradient is not None:
+        unasked = lambda part: part._replace(gradient=torch.zeros_like(part.action), gradient_mask=torch.zeros_like(part.value))
+        first, second = (part if part.gradient is not None else unasked(part) for part in (first, second))
+    return CriticTarget(*(None if one is None else torch.cat([one, other]) for one, other in zip(first, second)))
+
+
+def critic_target(config: Config, world: World | None, actor: Actor, target_actor: Actor, target_critic: Critic,
+                  batch: Transitions, noise: TargetNoise) -> CriticTarget:
+    """The target that the configuration's knobs describe, for one batch from replay; without a graph.
+
+    The first `config.stored_count(batch)` samples are stored transitions, the others imagined.
+    """
+    networks, count = (target_actor, target_critic), config.stored_count(len(batch.reward))
+    if count == len(batch.reward):
+        return stored_target(config, world, *networks, batch, noise)
+    if count == 0:
+        return imagined_target(config, world, actor, *networks, batch, noise)
+    stored, imagined = split(batch, noise, count)
+    return joined(stored_target(config, world, *networks, *stored), imagined_target(config, world, actor, *networks, *imagined))
 
 # %% ../nbs/10_updates.ipynb #025-py
 class CriticLoss(NamedTuple):

@@ -121,11 +121,11 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
     "no checkpoint interval": (lambda d: new(checkpoint_interval=0), ValueError, "checkpoint_interval=0"),
     "divergence limit of zero": (lambda d: new(divergence_limit=0.0), ValueError, "divergence_limit=0.0"),
     "on_divergence is no choice": (lambda d: new(on_divergence="rest"), ValueError, "Did you mean 'reset'?"),
-    "start is no choice": (lambda d: new(start="modell"), ValueError, "Did you mean 'model'?"),
+    "gradient_on is no choice": (lambda d: new(gradient_on="imagine"), ValueError, "Did you mean 'imagined'?"),
     # settings at odds
     "batch does not divide": (lambda d: new(batch_size=65), ValueError, "choose a multiple"),
     "nothing to learn": (lambda d: new(value_weight=0.0, gradient_weight=0.0), ValueError, "the critic would learn nothing"),
-    "gradient of stored transitions": (lambda d: new(start="replay"), ValueError, "a stored transition has no action-gradient"),
+    "gradient of stored transitions": (lambda d: new(real_share=1.0), ValueError, "nothing would be asked about its slope"),
     "variances in the wrong order": (lambda d: new(log_var_min=0.0), ValueError, "log_var_min=0.0"),
     # learn
     "negative steps": (lambda d: new().learn(-1), ValueError, "total_timesteps=-1"),

@@ -45,7 +45,7 @@ def test_the_products_counted_from_shapes_are_those_that_are_computed(algorithm,
 
 
 def test_products_that_are_not_counted_are_refused():
-    with pytest.raises(ValueError, match="td3: products are counted for start='model'"):
+    with pytest.raises(ValueError, match="td3: products are counted for real_share=0"):
         update_products(make_config("td3", "tiny"), 18, 6)
 
 

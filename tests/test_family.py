@@ -111,7 +111,7 @@ def test_a_ddpg_agent_has_one_critic_and_moves_its_actor_every_time():
     assert learner.critic.weights[0].shape[0] == 1
     assert all("actor_loss" in agent_update(learner) for _ in range(3))
     target = bootstrapped_target  # no smoothing noise: the target does not depend on it
-    batch, config = learner.replay.sample(8), make_config("ddpg", "tiny", start="model")
+    batch, config = learner.replay.sample(8), make_config("ddpg", "tiny", real_share=0.0)
     zero, one = (TargetNoise(torch.zeros(8, 1), torch.zeros(1, 8, 3), torch.full((1, 8, 1), x)) for x in (0.0, 1.0))
     values = [target(config, learner.world, learner.target_actor, learner.target_critic, batch.obs, batch.action, noise).value for noise in (zero, one)]
     assert torch.equal(*values)
