@@ -28,13 +28,13 @@ from typing import Any, Callable
 import torch
 import tyro
 
-from mage_edu.bench import NoEvaluation, Product, alternate, filled_learner, prepared, product_inputs, turn
+from mage_edu.engine import kernels
+from mage_edu.engine.bench import NoEvaluation, Product, alternate, filled_learner, prepared, product_inputs, turn
+from mage_edu.engine.kernels import by_onednn, keep_freed_memory
+from mage_edu.engine.storage import rows_as_text, write_atomic
+from mage_edu.engine.train import Learner, agent_update, build_optimizer, frozen_copy, train
 from mage_edu.envs import make_env
-from mage_edu import kernels
-from mage_edu.kernels import by_onednn, keep_freed_memory
 from mage_edu.networks import init_layers
-from mage_edu.storage import rows_as_text, write_atomic
-from mage_edu.train import Learner, agent_update, build_optimizer, frozen_copy, train
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -192,7 +192,7 @@ class Compiling:
 
     def run(self) -> None:
         """Measure and write."""
-        code = ("import sys, time, torch; torch.set_num_threads(int(sys.argv[2])); from mage_edu.bench import filled_learner; from mage_edu.train import compile_learner\n"
+        code = ("import sys, time, torch; torch.set_num_threads(int(sys.argv[2])); from mage_edu.engine.bench import filled_learner; from mage_edu.engine.train import compile_learner\n"
                 "learner = filled_learner(sys.argv[1], 'HalfCheetah-v5', 0); begin = time.perf_counter(); assert compile_learner(learner); print(time.perf_counter() - begin)")
         rows = []
         for size in self.sizes:
@@ -305,7 +305,8 @@ class Peers:
     def sides(self, widths: list[int]) -> tuple[Learner, Any, Any]:
         """Ours (compiled), our environment, and theirs with a filled buffer."""
         from sb3 import Setting, our_agent, their_model
-        from mage_edu.train import compile_learner, environment_step
+
+        from mage_edu.engine.train import compile_learner, environment_step
 
         setting = Setting(width=widths[0], batch_size=256)
         agent = our_agent("HalfCheetah-v5", setting, 0)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mage_edu import MAGEAgent, make_config, make_env, reward_fn, termination_fn
-from mage_edu.checkpoint import newest_checkpoint
-from mage_edu.storage import RunFolder, Table, read_table, write_json
+from mage_edu.engine.checkpoint import newest_checkpoint
+from mage_edu.engine.storage import RunFolder, Table, read_table, write_json
 
 FEW = dict(size="tiny", warmup_steps=20, dynamics_batches=2, dynamics_interval=20, log_interval=20, eval_interval=40, eval_episodes=1,
            checkpoint_interval=20, actor_width=8, critic_width=8, dynamics_width=8)

@@ -4,10 +4,10 @@ import json
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from mage_edu.bench import alternate, batch_products, bench, dynamics_batches, flops, update_products
 from mage_edu.config import make_config
+from mage_edu.engine.bench import alternate, batch_products, bench, dynamics_batches, flops, update_products
+from mage_edu.engine.train import agent_update, build_learner, environment_step
 from mage_edu.envs import make_env
-from mage_edu.train import agent_update, build_learner, environment_step
 
 
 def test_rows_exist_and_are_positive():

@@ -4,7 +4,17 @@ import json
 
 import pytest
 
-from mage_edu.config import ALGORITHMS, POSITIVE, POSITIVE_INTEGERS, RANGES, SIZES, Config, make_config, saved_settings, unknown_name
+from mage_edu.config import (
+    ALGORITHMS,
+    POSITIVE,
+    POSITIVE_INTEGERS,
+    RANGES,
+    SIZES,
+    Config,
+    make_config,
+    saved_settings,
+    unknown_name,
+)
 
 NUMBERS = [field.name for field in dataclasses.fields(Config) if field.type in (int, float)]
 

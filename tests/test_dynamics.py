@@ -6,11 +6,21 @@ import pytest
 import torch
 
 from mage_edu.dynamics import (
-    CHOICES, Dynamics, NormalizedMLP, check_dynamics, dynamics_gradients, even_shares, gaussian_nll, held_out_losses, held_out_places, train_dynamics, train_with_choice,
+    CHOICES,
+    Dynamics,
+    NormalizedMLP,
+    check_dynamics,
+    dynamics_gradients,
+    even_shares,
+    gaussian_nll,
+    held_out_losses,
+    held_out_places,
+    train_dynamics,
+    train_with_choice,
     training_places,
 )
+from mage_edu.engine.plain import plain_next_obs
 from mage_edu.envs import make_env
-from mage_edu.plain import plain_next_obs
 from mage_edu.replay import Normalizer, ReplayBuffer
 
 

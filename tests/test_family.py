@@ -4,15 +4,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_updates import (
+    ACT_DIM,
+    BATCH,
+    MEMBERS,
+    OBS_DIM,
+    actor_arguments,
+    assert_close,
+    make_pieces,
+    plain_of,
+    target_of,
+)
 
 from mage_edu import MAGEAgent
 from mage_edu.config import ALGORITHMS, make_config
-from mage_edu.resume import named_weights
-from mage_edu.targets import TargetNoise, bootstrapped_target, draw_noise, target_and_action_gradient
-from mage_edu.train import agent_update, build_learner, environment_step
+from mage_edu.engine.plain import plain_actor_loss
+from mage_edu.engine.resume import named_weights
+from mage_edu.engine.train import agent_update, build_learner, environment_step
 from mage_edu.envs import make_env
-from test_updates import ACT_DIM, BATCH, MEMBERS, OBS_DIM, actor_arguments, assert_close, make_pieces, plain_of, target_of
-from mage_edu.plain import plain_actor_loss
+from mage_edu.targets import TargetNoise, bootstrapped_target, draw_noise, target_and_action_gradient
 from mage_edu.updates import actor_gradients, critic_gradients
 
 FEW = dict(size="tiny", warmup_steps=30, dynamics_batches=3, dynamics_interval=30, eval_interval=1000, log_interval=1000)

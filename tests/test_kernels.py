@@ -4,14 +4,32 @@ import json
 import pytest
 import torch
 
-from mage_edu import MAGEAgent, kernels, train
+from mage_edu import MAGEAgent
 from mage_edu.config import make_config
+from mage_edu.engine import kernels, train
+from mage_edu.engine.kernels import (
+    EAGER,
+    by_onednn,
+    compile_pays,
+    compiled,
+    copied,
+    fused_apply,
+    make_kernels,
+    onednn_keeps_float32,
+    onednn_pays,
+    optimizer_step,
+)
+from mage_edu.engine.train import (
+    agent_update,
+    build_learner,
+    compile_learner,
+    dynamics_update,
+    environment_step,
+    refresh_normalizers,
+)
 from mage_edu.envs import ActionScale, make_env
-from mage_edu.kernels import (EAGER, by_onednn, compile_pays, compiled, copied, fused_apply, make_kernels, onednn_keeps_float32, onednn_pays,
-                              optimizer_step)
 from mage_edu.networks import apply_gradients
 from mage_edu.targets import draw_actor_noise, draw_noise
-from mage_edu.train import agent_update, build_learner, compile_learner, dynamics_update, environment_step, refresh_normalizers
 from mage_edu.updates import actor_gradients
 
 NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")

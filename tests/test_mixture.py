@@ -1,17 +1,25 @@
 """Real and imagined transitions in one batch: values from what happened, slopes from the model, checked where the truth is known."""
 import pytest
 import torch
+from test_family import FEW, same, weights_after
+from test_updates import ARGUMENTS, BATCH, MEMBERS, assert_close, make_noise, make_pieces, plain_of, target_of
 
 from mage_edu import MAGEAgent
 from mage_edu.config import make_config
+from mage_edu.engine.simulator import action_jacobian
 from mage_edu.envs import ActionScale, never
 from mage_edu.lqr import action_value_matrix, quadratic, quadratic_gradients, random_lqr
 from mage_edu.replay import Transitions
-from mage_edu.simulator import action_jacobian
-from mage_edu.targets import Step, TargetNoise, World, bootstrapped_target, draw_noise, stored_step, target_and_action_gradient
+from mage_edu.targets import (
+    Step,
+    TargetNoise,
+    World,
+    bootstrapped_target,
+    draw_noise,
+    stored_step,
+    target_and_action_gradient,
+)
 from mage_edu.updates import critic_gradients, critic_target
-from test_family import FEW, same, weights_after
-from test_updates import ARGUMENTS, BATCH, MEMBERS, assert_close, make_noise, make_pieces, plain_of, target_of
 
 DOUBLE = dict(dtype=torch.float64)
 

@@ -19,10 +19,10 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent, cli
-from mage_edu.checkpoint import newest_checkpoint
-from mage_edu.resume import named_weights
-from mage_edu.storage import RunFolder, load_agent, read_sealed, write_sealed
-from mage_edu.train import Divergence
+from mage_edu.engine.checkpoint import newest_checkpoint
+from mage_edu.engine.resume import named_weights
+from mage_edu.engine.storage import RunFolder, load_agent, read_sealed, write_sealed
+from mage_edu.engine.train import Divergence
 
 FORK = multiprocessing.get_context("fork")  # children begin with torch imported
 SETTINGS = dict(size="tiny", seed=3, warmup_steps=40, dynamics_interval=20, dynamics_batches=3, log_interval=30, eval_interval=60,
@@ -483,7 +483,7 @@ def weights_after(folder, **settings):
 
 
 def test_determinism_of_learn_predict_sweep_and_load(tmp_path):
-    from mage_edu.sweep import make_jobs, run_sweep
+    from mage_edu.engine.sweep import make_jobs, run_sweep
 
     first, second = weights_after(tmp_path / "a"), weights_after(None)
     assert all(torch.equal(first[name], second[name]) for name in first)

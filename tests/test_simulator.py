@@ -4,12 +4,19 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent, make_config
-from mage_edu.diagnostics import play
+from mage_edu.engine.diagnostics import play
+from mage_edu.engine.recorded import record, write_arrays
+from mage_edu.engine.simulator import (
+    FORMULAS,
+    MuJoCoStep,
+    SimulatedDynamics,
+    action_jacobian,
+    column_difference,
+    state_jacobian,
+)
+from mage_edu.engine.train import agent_update, simulator_state
 from mage_edu.envs import TASKS, ActionScale, make_env
-from mage_edu.recorded import record, write_arrays
-from mage_edu.simulator import FORMULAS, MuJoCoStep, SimulatedDynamics, action_jacobian, column_difference, state_jacobian
 from mage_edu.targets import TargetNoise, draw_actor_noise, draw_noise, target_and_action_gradient
-from mage_edu.train import agent_update, simulator_state
 from mage_edu.updates import actor_gradients, actor_loss, critic_target
 
 SMALL = dict(size="tiny", seed=0, warmup_steps=40, eval_interval=60, eval_episodes=1, log_interval=30, checkpoint_interval=50, batch_size=16)

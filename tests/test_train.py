@@ -8,13 +8,23 @@ import torch
 
 from mage_edu.config import make_config
 from mage_edu.dynamics import held_out_losses
+from mage_edu.engine.train import (
+    Recorder,
+    act,
+    agent_update,
+    begin_episode,
+    build_learner,
+    derive_seeds,
+    dynamics_due,
+    dynamics_update,
+    environment_step,
+    episode_seed,
+    ready,
+    train,
+)
 from mage_edu.envs import make_env
 from mage_edu.evaluate import Evaluator
 from mage_edu.targets import Step, TargetNoise, bootstrapped_target
-from mage_edu.train import (
-    Recorder, act, agent_update, begin_episode, build_learner, derive_seeds, dynamics_due, dynamics_update, environment_step, episode_seed,
-    ready, train,
-)
 
 NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
 
