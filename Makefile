@@ -81,7 +81,7 @@ sb3: install ## train our td3 beside Stable-Baselines3's TD3 again: results/sb3/
 bench: install ## measure how long updates take, beside the plain version, the machine's limit and Stable-Baselines3: results/speed
 	mkdir -p results/speed
 	$(BIN)/mage-edu bench --threads 2 --compile --precisions float32 bf16 --repeats 7 --out results/speed/bench.json
-	for part in profile products library allocator compiling members buffer memory peers; do \
+	for part in profile products library compiling members buffer memory peers; do \
 	  $(BIN)/python benchmarks/speed.py $$part --out results/speed/$$part.csv || exit 1; done
 
 clean: ## delete what building and testing leave behind; runs/ and .venv/ stay

@@ -17,7 +17,7 @@ from .config import Config, make_config
 from .dynamics import DynamicsBuilder
 from .engine.checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_checkpoint
 from .engine.diagnostics import Diagnoser
-from .engine.kernels import check_compile, compile_pays, keep_freed_memory, onednn_pays
+from .engine.kernels import check_compile, compile_pays, onednn_pays
 from .engine.recorded import read_recorded
 from .engine.resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
 from mage_edu.engine.storage import (
@@ -44,7 +44,6 @@ from mage_edu.envs import (
     EnvironmentFault,
     TransitionFn,
     arguments_of,
-    draw_faster,
     flat_obs,
     id_of,
     is_remakeable,
@@ -176,7 +175,6 @@ def diagnose_learner(learner: Learner, new_env: Callable[[], gym.Env], settings:
 def record_video(learner: Learner, new_env: Callable[..., gym.Env], path: Path, seed: int, steps: int) -> Path:
     """Write an MP4 of the first `steps` steps of one deterministic episode."""
     env = new_env(render_mode="rgb_array")
-    draw_faster(env)
     try:
         write_video(path, rollout_frames(lambda obs: act(learner, obs), env, seed, steps), env.metadata.get("render_fps", 30))
     finally:
@@ -360,7 +358,6 @@ class MAGEAgent(ActingAgent):
             if self.run is None and run is not None:
                 continue_run(self)
             start_count(self, reset_num_timesteps)
-            keep_freed_memory()
             settle_compile(self, goal)
             reporter = Reporter(self, callback, max(0, goal - self.num_timesteps), progress_bar)
             run_and_save(self, max(0, goal - self.num_timesteps), reporter)

@@ -9,6 +9,7 @@ __all__ = ['POSITIVE_INTEGERS', 'POSITIVE', 'RANGES', 'TD3', 'DDPG', 'ALGORITHMS
 import dataclasses
 import difflib
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, Mapping, get_args, get_origin
 
@@ -86,7 +87,6 @@ class DynamicsSettings:
     log_var_max: float = -1.0  # highest
     dynamics_clip: float | None = None  # the model's normalized observations and targets are cut at +- this many spreads; None cuts nothing
     dynamics_validation: float = 0.0  # share of the transitions that the model's training leaves out; their loss is logged
-    dynamics_early_choice: bool = False  # whether a round ends with each member's weights of the lowest loss on them
 
 # %% ../nbs/engine/config.ipynb #048e-py
 @dataclass(frozen=True)
@@ -114,7 +114,6 @@ class RunSettings:
     diagnose_horizon: int = 100  # steps of the rollouts that measure the true action-gradient
     diagnose_step: float = 0.3  # their difference in the first action, to both sides, in [-1, 1] units
     diagnose_move: float = 0.1  # root mean square change of actions when the policy is moved along a gradient, to see what it gains
-    on_divergence: Literal["stop", "reset"] = "stop"  # what to do when a loss or a weight explodes; reset begins the agent anew
     divergence_limit: float = 1e6  # losses, targets, weights and normalized predictions above this count as exploded
 
 # %% ../nbs/engine/config.ipynb #025-py
@@ -187,12 +186,12 @@ def check_combinations(config: "Config") -> None:
             f"gradient_weight={config.gradient_weight} with gradient_on={config.gradient_on!r} and real_share={config.real_share}: no such transition is "
             "in a batch, so nothing would be asked about its slope; set gradient_weight=0, gradient_on='both' or another real_share."
         )
+    if config.stored_noise == "inferred" and config.simulates:
+        raise ValueError("stored_noise='inferred' with model='simulator': a simulator has no noise; leave stored_noise out.")
     if config.actor_horizon_mean and config.actor_horizon == 0:
         raise ValueError("actor_horizon_mean=True with actor_horizon=0: there is no horizon to average over; raise actor_horizon.")
     if config.dynamics == "given" and not config.learns_model:
         raise ValueError(f"dynamics='given' with algorithm={config.algorithm!r} and model={config.model!r}: nothing would be imagined with that model; leave dynamics out.")
-    if config.dynamics_early_choice and config.dynamics_validation == 0:
-        raise ValueError("dynamics_early_choice=True with dynamics_validation=0: nothing is held out to choose by; set it to 0.1, say.")
     if config.learns_model and config.dynamics_sampling == "member" and config.batch_size % config.members:
         raise ValueError(
             f"batch_size={config.batch_size} with members={config.members}: the batch is split evenly over the members; "
@@ -303,6 +302,9 @@ def saved_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     Settings that did not exist then have the defaults of `Config`, which change nothing.
     """
     settings = dict(settings)
+    for name, harmless in (("dynamics_early_choice", False), ("on_divergence", "stop")):
+        if settings.pop(name, harmless) != harmless:
+            warnings.warn(f"the setting {name} of this run is gone, as no gain of it was measured; the run goes on without it.")
     if "start" in settings:  # before a share took its place
         settings["real_share"] = {"replay": 1.0, "model": 0.0}.get(settings.pop("start"), -1.0)
     return Config().to_dict() | settings

@@ -14,9 +14,9 @@ from .networks import Layer, StackedMLP, apply_gradients, mlp
 from .replay import Normalizer, ReplayBuffer
 
 # %% auto #0
-__all__ = ['DynamicsBuilder', 'FACE', 'CHOICES', 'gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics',
+__all__ = ['DynamicsBuilder', 'FACE', 'gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics',
            'check_dynamics', 'training_places', 'held_out_places', 'dynamics_gradients', 'train_dynamics',
-           'held_out_losses', 'EarlyChoice', 'train_with_choice']
+           'held_out_losses']
 
 # %% ../nbs/course/11_dynamics.ipynb #006-py
 def gaussian_nll(mean: Tensor, log_var: Tensor, target: Tensor) -> Tensor:
@@ -212,46 +212,3 @@ def held_out_losses(dynamics: Dynamics, replay: ReplayBuffer, period: int) -> Te
         return None
     rows = places.expand(dynamics.members, -1)
     return dynamics.losses(replay.data.obs[rows], replay.data.action[rows], replay.data.next_obs[rows])
-
-
-CHOICES = 10  # looks at the held-out loss in a training round with early choice
-
-
-class EarlyChoice:
-    """The weights with which each member's held-out loss was lowest so far."""
-
-    def __init__(self, dynamics: Dynamics, replay: ReplayBuffer, period: int):
-        self.dynamics, self.replay, self.period = dynamics, replay, period
-        self.best = [p.detach().clone() for p in dynamics.parameters()]
-        self.lowest = held_out_losses(dynamics, replay, period)
-
-    def look(self) -> None:
-        """Remember the weights of those members whose loss is lower than ever; nothing while nothing is held out."""
-        losses = held_out_losses(self.dynamics, self.replay, self.period)
-        if losses is None:
-            return
-        better = losses < self.lowest  # (members,)
-        self.lowest = torch.where(better, losses, self.lowest)
-        for best, parameter in zip(self.best, self.dynamics.parameters(), strict=True):
-            best.copy_(torch.where(better[:, None, None], parameter.detach(), best))
-
-    @torch.no_grad()
-    def take(self) -> None:
-        """Give every member its best weights."""
-        if self.lowest is not None:
-            for best, parameter in zip(self.best, self.dynamics.parameters(), strict=True):
-                parameter.copy_(best)
-
-
-def train_with_choice(dynamics: Dynamics, optimizer: torch.optim.Optimizer, replay: ReplayBuffer, batches: int, batch_size: int,
-                      grad_clip: float, gradients_of: Callable[..., tuple[Tensor, Sequence[Tensor]]], period: int,
-                      apply: Callable[..., None] = apply_gradients) -> Tensor:
-    """`train_dynamics` in `CHOICES` parts, with a look at the held-out losses after each and every member's best weights at the end."""
-    choice, total = EarlyChoice(dynamics, replay, period), torch.zeros((), device=replay.data.obs.device)
-    parts = min(CHOICES, batches)
-    for part in range(parts):
-        steps = batches * (part + 1) // parts - batches * part // parts
-        total = total + steps * train_dynamics(dynamics, optimizer, replay, steps, batch_size, grad_clip, gradients_of, period, apply)
-        choice.look()
-    choice.take()
-    return total / batches

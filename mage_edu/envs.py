@@ -10,9 +10,9 @@ __all__ = ['TransitionFn', 'Range', 'TASKS', 'PICTURES', 'HARMLESS', 'STANDARD_W
            'ContinuousCartPole', 'Task', 'find_task', 'id_of', 'parts_of', 'check_spaces', 'into_space', 'as_vectors',
            'flat_columns', 'is_close_to_bounds', 'read_by', 'unknown_arguments', 'check_arguments', 'with_arguments',
            'wrappers', 'odd_wrappers', 'why_unknown', 'check_id', 'make_by_id', 'make_env', 'leaves_of', 'flat_obs',
-           'draw_faster', 'plain_value', 'arguments_of', 'time_limit', 'known_task', 'reward_fn', 'termination_fn',
-           'flattens', 'is_remakeable', 'json_can_hold', 'maker_of', 'limited', 'EnvironmentFault', 'checked_obs',
-           'checked_reset', 'checked_step', 'ActionScale']
+           'plain_value', 'arguments_of', 'time_limit', 'known_task', 'reward_fn', 'termination_fn', 'flattens',
+           'is_remakeable', 'json_can_hold', 'maker_of', 'limited', 'EnvironmentFault', 'checked_obs', 'checked_reset',
+           'checked_step', 'ActionScale']
 
 # %% ../nbs/course/08_envs.ipynb #002-py
 import copy
@@ -519,14 +519,6 @@ def flat_obs(env: gym.Env, obs: Any) -> Any:
     if any(np.shape(value) != part.shape for part, value in leaves if isinstance(part, gym.spaces.Box)):
         raise ValueError(sentence)
     return flat
-
-# %% ../nbs/course/08_envs.ipynb #074-py
-def draw_faster(env: gym.Env) -> None:
-    """Before the first frame: no multisampling and coarse shadows in a MuJoCo environment; others are left as they are."""
-    model = getattr(env.unwrapped, "model", None)
-    if model is not None:
-        model.vis.quality.offsamples = 0
-        model.vis.quality.shadowsize = 1024
 
 # %% ../nbs/course/08_envs.ipynb #077-py
 def plain_value(value: Any) -> Any:

@@ -27,7 +27,6 @@ class Step(NamedTuple):
     reward: Tensor  # (batch,)
     next_obs: Tensor  # (batch, obs_dim)
     terminated: Tensor  # (batch,) 1.0 or 0.0; a time limit is 0.0
-    next_state: Tensor | None = None  # (batch, state_dim), where the simulator imagines: what it goes on from
 
 
 class Target(NamedTuple):
@@ -58,19 +57,23 @@ class World:
     termination_fn: TransitionFn
     scale: ActionScale
 
-    def move(self, obs: Tensor, action: Tensor, noise: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """The next observation and, where the simulator goes on from a `state` (batch, state_dim), its next state; shapes as in `step`."""
-        return (self.dynamics.sample(obs, action, noise), None) if state is None else self.dynamics.transition(state, action)
-
-    def step(self, obs: Tensor, action: Tensor, noise: Tensor, state: Tensor | None = None) -> Step:
+    def step(self, obs: Tensor, action: Tensor, noise: Tensor) -> Step:
         """One imagined step; differentiable in `obs` and `action`, except for `terminated`.
 
-        `obs` and `noise` (batch, obs_dim), `action` (batch, act_dim) in [-1, 1]. With a `state` (batch, state_dim) the dynamics are the simulator, which goes on from there.
+        `obs` and `noise` (batch, obs_dim), `action` (batch, act_dim) in [-1, 1].
         """
-        next_obs, next_state = self.move(obs, action, noise, state)
+        next_obs = self.dynamics.sample(obs, action, noise)
         env_action = self.scale.to_env(action)
         terminated = self.termination_fn(obs, env_action, next_obs)
-        return Step(self.reward_fn(obs, env_action, next_obs), next_obs, terminated.to(next_obs.dtype), next_state)
+        return Step(self.reward_fn(obs, env_action, next_obs), next_obs, terminated.to(next_obs.dtype))
+
+    def started_at(self, batch: Transitions) -> World:
+        """The world in which `batch.obs` was seen; this one, as a learned model needs nothing but the observation."""
+        return self
+
+    def started_after(self, batch: Transitions) -> World:
+        """The world in which `batch.next_obs` was seen."""
+        return self
 
 # %% ../nbs/course/14_targets.ipynb #018-py
 def horizon_weights(horizon: int, mix: float) -> list[float]:
@@ -83,62 +86,62 @@ def horizon_weights(horizon: int, mix: float) -> list[float]:
     return [(1.0 - mix) * mix ** (j - 1) for j in range(1, horizon)] + [mix ** (horizon - 1)]
 
 # %% ../nbs/course/14_targets.ipynb #021a-py
-StepFn = Callable[[int, Tensor, Tensor, Tensor | None], Step]  # (i, obs, action, state) to step i
+StepFn = Callable[[int, Tensor, Tensor], Step]  # (i, obs, action) to step i
 
 
 def weighted_returns(discount: float, weights: Sequence[float], step: StepFn, policy: Callable[[Tensor], Tensor],
-                     bootstrap: Callable[[int, Tensor, Tensor], Tensor], obs: Tensor, action: Tensor, state: Tensor | None = None) -> Target:
+                     bootstrap: Callable[[int, Tensor, Tensor], Tensor], obs: Tensor, action: Tensor) -> Target:
     """The sum of weights[k - 1] y_k over k = 1, 2, ..., all along one rollout from `obs` (batch, obs_dim) with `action` first.
 
-    `step(i, obs, action, state)` takes step i, `policy(obs)` chooses every later action, `bootstrap(i, obs, action)` (batch,) estimates what
-    follows step i. Differentiable in whatever these three are. `state` as in `World.step`.
+    `step(i, obs, action)` takes step i, `policy(obs)` chooses every later action, `bootstrap(i, obs, action)` (batch,) estimates what
+    follows step i. Differentiable in whatever these three are.
     """
     value = torch.zeros_like(obs[:, 0])
     returns, alive = torch.zeros_like(value), torch.ones_like(value)
     for i, weight in enumerate(weights):
-        taken = step(i, obs, action, state)
+        taken = step(i, obs, action)
         returns = returns + discount**i * alive * taken.reward
         alive = alive * (1.0 - taken.terminated)  # after the reward: the step that terminates still pays
-        obs, action, state = taken.next_obs, policy(taken.next_obs), taken.next_state
+        obs, action = taken.next_obs, policy(taken.next_obs)
         if weight > 0.0:
             value = value + weight * (returns + discount ** (i + 1) * alive * bootstrap(i, obs, action))
     return Target(value, 1.0 - alive)
 
 # %% ../nbs/course/14_targets.ipynb #021-py
 def bootstrapped_target(config: Config, world: World | None, target_actor: Actor, target_critic: Critic,
-                        obs: Tensor, action: Tensor, noise: TargetNoise, first: Step | None = None, state: Tensor | None = None) -> Target:
+                        obs: Tensor, action: Tensor, noise: TargetNoise, first: Step | None = None) -> Target:
     """The target y_k(s, a) and its mix over horizons; `obs` (batch, obs_dim), `action` (batch, act_dim) in [-1, 1].
 
     The first step is `first` where it is given (a stored transition), else imagined like all others; `world` may be
     None if nothing is imagined. Each sample keeps its ensemble member; smoothing noise enters at the bootstrap
     actions only. Differentiable in `action`. For k = 1, sampled from a model, this is the target of the MAGE paper
-    (arXiv 2004.14309). `state` as in `World.step`.
+    (arXiv 2004.14309).
     """
-    def step(i: int, obs: Tensor, action: Tensor, state: Tensor | None) -> Step:
-        return first if i == 0 and first is not None else world.step(obs, action, noise.dynamics[i], state)
+    def step(i: int, obs: Tensor, action: Tensor) -> Step:
+        return first if i == 0 and first is not None else world.step(obs, action, noise.dynamics[i])
 
     def bootstrap(i: int, obs: Tensor, action: Tensor) -> Tensor:
         smooth = add_noise(action, noise.smoothing[i], config.target_noise, config.target_noise_clip)
         return target_critic(obs, smooth).amin(0)
 
     weights = horizon_weights(config.horizon, config.horizon_mix)
-    return weighted_returns(config.discount, weights, step, target_actor, bootstrap, obs, action, state)
+    return weighted_returns(config.discount, weights, step, target_actor, bootstrap, obs, action)
 
 # %% ../nbs/course/14_targets.ipynb #033-py
 FirstStep = Callable[[Tensor], Step]  # the first action to the first step
 
 
 def target_and_action_gradient(config: Config, world: World, target_actor: Actor, target_critic: Critic, obs: Tensor, action: Tensor,
-                               noise: TargetNoise, state: Tensor | None = None, first: FirstStep | None = None) -> tuple[Target, Tensor]:
+                               noise: TargetNoise, first: FirstStep | None = None) -> tuple[Target, Tensor]:
     """The target and its gradient with respect to the first action, (batch, act_dim); both without a graph.
 
     The gradient is pathwise: noise is held fixed, and `terminated` counts as constant. It is per unit of the
-    actor's [-1, 1], as in the paper's code. No `.grad` is touched, and an outer `torch.no_grad()` does no harm. `state` as in `World.step`;
+    actor's [-1, 1], as in the paper's code. No `.grad` is touched, and an outer `torch.no_grad()` does no harm.
     `first` makes the first step of the action where the model is not to imagine it.
     """
     with torch.enable_grad():
         action = action.detach().requires_grad_()
-        target = bootstrapped_target(config, world, target_actor, target_critic, obs, action, noise, first and first(action), state)
+        target = bootstrapped_target(config, world, target_actor, target_critic, obs, action, noise, first and first(action))
         (gradient,) = torch.autograd.grad(target.value.sum(), action)
     return Target(target.value.detach(), target.ended.detach()), gradient
 
@@ -146,9 +149,8 @@ def target_and_action_gradient(config: Config, world: World, target_actor: Actor
 def inferred_noise(world: World, batch: Transitions, action: Tensor) -> Tensor:
     """The model's noise with which it would have predicted what happened, (batch, obs_dim); 0 where it has no spread. Without a graph."""
     with torch.no_grad():
-        at = lambda noise: world.move(batch.obs, action, noise, batch.state)[0]
-        mean = at(torch.zeros_like(batch.obs))
-        spread = at(torch.ones_like(batch.obs)) - mean
+        mean = world.dynamics.sample(batch.obs, action, torch.zeros_like(batch.obs))
+        spread = world.dynamics.sample(batch.obs, action, torch.ones_like(batch.obs)) - mean
         return torch.where(spread > 0.0, (batch.next_obs - mean) / spread.clamp(min=1e-12), torch.zeros_like(mean))
 
 
@@ -160,14 +162,13 @@ def value_of_slope_of(value: Tensor, slope: Tensor) -> Tensor:
 def stored_step(config: Config, world: World, batch: Transitions, action: Tensor) -> Step:
     """What happened, as a function of the action: values as stored, to the bit, and the model's derivative; `terminated` as stored.
 
-    `action` (batch, act_dim), the stored one. The slope is that of the model's mean, or with `stored_noise="inferred"` of the sample that happened (SVG(1), arXiv 1510.09142).
+    `action` (batch, act_dim), the stored one; `world` started at the batch. The slope is that of the model's mean, or with
+    `stored_noise="inferred"` of the sample that happened (SVG(1), arXiv 1510.09142).
     """
     noise = torch.zeros_like(batch.obs) if config.stored_noise == "zero" else inferred_noise(world, batch, action)
-    predicted, predicted_state = world.move(batch.obs, action, noise, batch.state)
-    next_obs = value_of_slope_of(batch.next_obs, predicted)
+    next_obs = value_of_slope_of(batch.next_obs, world.dynamics.sample(batch.obs, action, noise))
     reward = value_of_slope_of(batch.reward, world.reward_fn(batch.obs, world.scale.to_env(action), next_obs))
-    next_state = None if predicted_state is None else value_of_slope_of(batch.next_state, predicted_state)
-    return Step(reward, next_obs, batch.terminated, next_state)
+    return Step(reward, next_obs, batch.terminated)
 
 # %% ../nbs/course/14_targets.ipynb #044b-py
 def actor_weights(horizon: int, mean: bool) -> list[float]:
@@ -180,17 +181,16 @@ def draw_actor_noise(config: Config, batch_size: int, obs_dim: int, generator: t
     return torch.randn(config.actor_horizon, batch_size, obs_dim, generator=generator, device=generator.device)
 
 
-def actor_objective(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, action: Tensor, noise: Tensor,
-                    state: Tensor | None = None) -> Tensor:
+def actor_objective(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
     """J_h(s) at `obs` (batch, obs_dim), or the mean of J_1 ... J_h, where `action` = pi(s) (batch, act_dim): (batch,).
 
     Differentiable in the actor's parameters, through every step; those of model and critic are frozen. `noise` as in
-    `draw_actor_noise`; `world` may be None for h = 0; `state` as in `World.step`. J_h: MAAC, equation of arXiv 2005.08068 without the entropy; the mean: IVG (1910.04142).
+    `draw_actor_noise`; `world` may be None for h = 0; J_h: MAAC, equation of arXiv 2005.08068 without the entropy; the mean: IVG (1910.04142).
     """
     climbed = critic.minimum if config.actor_climbs == "minimum" else critic.first
     if config.actor_horizon == 0:
         return climbed(obs, action)
     weights = actor_weights(config.actor_horizon, config.actor_horizon_mean)
-    step = lambda i, obs, action, state: world.step(obs, action, noise[i], state)
+    step = lambda i, obs, action: world.step(obs, action, noise[i])
     bootstrap = lambda i, obs, action: climbed(obs, action)
-    return weighted_returns(config.discount, weights, step, actor, bootstrap, obs, action, state).value
+    return weighted_returns(config.discount, weights, step, actor, bootstrap, obs, action).value

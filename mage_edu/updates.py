@@ -65,13 +65,15 @@ def trusted(config: Config, target: Target, gradient: Tensor, obs: Tensor, actio
 
 def stored_target(config: Config, world: World | None, target_actor: Actor, target_critic: Critic, batch: Transitions, noise: TargetNoise) -> CriticTarget:
     """The target of stored transitions at their stored actions; without a graph."""
-    arguments = (config, world, target_actor, target_critic, batch.obs, batch.action, noise)
+    arguments = (target_actor, target_critic, batch.obs, batch.action, noise)
     if config.stored_slope:
-        first = lambda action: stored_step(config, world, batch, action)
-        return trusted(config, *target_and_action_gradient(*arguments, first=first), batch.obs, batch.action)
+        before = world.started_at(batch)
+        first = lambda action: stored_step(config, before, batch, action)
+        return trusted(config, *target_and_action_gradient(config, before, *arguments, first), batch.obs, batch.action)
     with torch.no_grad():
-        first = Step(batch.reward, batch.next_obs, batch.terminated, batch.next_state)
-        return valued(bootstrapped_target(*arguments, first), batch.obs, batch.action)
+        after = None if world is None else world.started_after(batch)
+        first = Step(batch.reward, batch.next_obs, batch.terminated)
+        return valued(bootstrapped_target(config, after, *arguments, first), batch.obs, batch.action)
 
 
 def imagined_target(config: Config, world: World, actor: Actor, target_actor: Actor, target_critic: Critic,
@@ -79,11 +81,11 @@ def imagined_target(config: Config, world: World, actor: Actor, target_actor: Ac
     """The target of transitions that the model imagines from stored observations, at the actor's own (noisy) actions; without a graph."""
     with torch.no_grad():
         action = add_noise(actor(batch.obs), noise.action, config.imagined_noise)
-    arguments = (config, world, target_actor, target_critic, batch.obs, action, noise)
+    arguments = (config, world.started_at(batch), target_actor, target_critic, batch.obs, action, noise)
     if config.imagined_slope:
-        return trusted(config, *target_and_action_gradient(*arguments, batch.state), batch.obs, action)
+        return trusted(config, *target_and_action_gradient(*arguments), batch.obs, action)
     with torch.no_grad():
-        return valued(bootstrapped_target(*arguments, state=batch.state), batch.obs, action)
+        return valued(bootstrapped_target(*arguments), batch.obs, action)
 
 # %% ../nbs/course/15_updates.ipynb #010c-py
 def split(batch: Transitions, noise: TargetNoise, count: int) -> tuple[tuple[Transitions, TargetNoise], tuple[Transitions, TargetNoise]]:
@@ -142,13 +144,13 @@ def critic_loss(config: Config, critic: Critic, target: CriticTarget) -> CriticL
     return CriticLoss(total, value_loss.detach(), gradient_loss.detach())
 
 # %% ../nbs/course/15_updates.ipynb #033-py
-def actor_loss(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor, state: Tensor | None = None) -> Tensor:
+def actor_loss(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor) -> Tensor:
     """Minus the mean of J_h over `obs` (batch, obs_dim), plus the weighted squared length of what enters the actor's tanh at `obs`.
 
-    J_0 is min(Q1, Q2)(s, pi(s)), or Q1 where `actor_climbs` is "first"; `noise` as in `draw_actor_noise`, `state` as in `World.step`. The parameters of critic and model are frozen.
+    J_0 is min(Q1, Q2)(s, pi(s)), or Q1 where `actor_climbs` is "first"; `noise` as in `draw_actor_noise`. The parameters of critic and model are frozen.
     """
     u = actor.preactivation(obs)
-    loss = -actor_objective(config, world, actor, critic, obs, torch.tanh(u), noise, state).mean()
+    loss = -actor_objective(config, world, actor, critic, obs, torch.tanh(u), noise).mean()
     return loss if config.preactivation_weight == 0.0 else loss + config.preactivation_weight * u.square().sum(-1).mean()
 
 # %% ../nbs/course/15_updates.ipynb #040-py
@@ -159,9 +161,9 @@ def critic_gradients(config: Config, critic: Critic, target: CriticTarget) -> tu
 
 
 def actor_gradients(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor,
-                    noise: Tensor, state: Tensor | None = None) -> tuple[Tensor, Sequence[Tensor]]:
+                    noise: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
     """The actor's loss without its graph, and its gradients in the order of `actor.parameters()`."""
-    loss = actor_loss(config, world, actor, critic, obs, noise, state)
+    loss = actor_loss(config, world, actor, critic, obs, noise)
     return loss.detach(), torch.autograd.grad(loss, list(actor.parameters()))
 
 # %% ../nbs/course/15_updates.ipynb #040b-py

@@ -120,7 +120,6 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
     "polyak above 1": (lambda d: new(polyak=1.5), ValueError, "polyak=1.5"),
     "no checkpoint interval": (lambda d: new(checkpoint_interval=0), ValueError, "checkpoint_interval=0"),
     "divergence limit of zero": (lambda d: new(divergence_limit=0.0), ValueError, "divergence_limit=0.0"),
-    "on_divergence is no choice": (lambda d: new(on_divergence="rest"), ValueError, "Did you mean 'reset'?"),
     "gradient_on is no choice": (lambda d: new(gradient_on="imagine"), ValueError, "Did you mean 'imagined'?"),
     # settings at odds
     "batch does not divide": (lambda d: new(batch_size=65), ValueError, "choose a multiple"),

@@ -101,7 +101,7 @@ def test_shares_end_at_one(name):
         ("mage", dict(actor_horizon_mean=True), "there is no horizon to average over; raise actor_horizon"),
         ("td3", dict(actor_horizon=1, batch_size=10, members=4), "choose a multiple"),
         ("mage", dict(actor_horizon=-1), "actor_horizon=-1: expected a value of at least 0"),
-        ("mage", dict(dynamics_early_choice=True), "nothing is held out to choose by"),
+        ("mage-half", dict(stored_noise="inferred", model="simulator"), "a simulator has no noise"),
         ("mage", dict(dynamics_validation=0.6), "dynamics_validation=0.6: expected a value between 0 and 0.5"),
         ("mage", dict(dynamics="determinstic"), "Did you mean 'deterministic'"),
         ("mage", dict(dynamics_sampling="all"), "unknown dynamics_sampling 'all'. Known: member, moments"),
@@ -164,6 +164,13 @@ def test_the_share_is_rounded_to_the_members_and_imagination_is_never_rounded_aw
         for batch, members in ((128, 4), (96, 8), (30, 5)):
             stored = count(share, batch, members)
             assert (batch - stored) % members == 0 < batch - stored and abs(stored - share * batch) <= max(members / 2, members - (1 - share) * batch) + 1e-9
+
+
+def test_settings_that_are_gone_are_named_where_they_had_a_meaning(recwarn):
+    config = make_config("mage", "tiny")
+    assert make_config(**saved_settings(config.to_dict() | {"on_divergence": "stop", "dynamics_early_choice": False})) == config and not recwarn
+    with pytest.warns(UserWarning, match="the setting on_divergence of this run is gone"):
+        assert make_config(**saved_settings(config.to_dict() | {"on_divergence": "reset"})) == config
 
 
 def test_a_file_with_the_former_switch_means_the_same():

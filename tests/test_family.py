@@ -87,8 +87,8 @@ def test_every_row_learns_without_breaking(algorithm):
 
 def test_the_page_of_algorithms_speaks_of_every_row():
     """Its equations are computed; its sentences about papers and deviations are not."""
-    page = json.loads((Path(__file__).resolve().parent.parent / "nbs" / "16b_algorithms.ipynb").read_text(encoding="utf-8"))
-    prose = "".join("".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "markdown")
+    page = json.loads((Path(__file__).resolve().parent.parent / "nbs" / "appendix" / "algorithms.ipynb").read_text(encoding="utf-8"))
+    prose = "\n".join("".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "markdown")
     headings = " ".join(line for line in prose.splitlines() if line.startswith("## "))
     shown = "".join("".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "code")
     for name in ALGORITHMS:

@@ -156,15 +156,15 @@ def test_the_stored_slope_agrees_with_differences_of_the_simulator(name):
     batch = batch._replace(**{column: getattr(batch, column).double() for column in Transitions._fields})
     networks = [network.double() for network in (learner.target_actor, learner.target_critic)]
     noise = TargetNoise(*(x.double() for x in draw_noise(config, *batch.obs.shape, batch.action.shape[1], torch.Generator().manual_seed(0))))
-    arguments = (config, learner.world, *networks, batch.obs)
-    first = lambda action: stored_step(config, learner.world, batch, action)
-    target, slope = target_and_action_gradient(*arguments, batch.action, noise, first=first)
-    moved = lambda states, action: bootstrapped_target(*arguments, action, noise, state=batch.state).value[:, None]
+    world, arguments = lambda: learner.world.started_at(batch), (*networks, batch.obs)
+    first = lambda action: stored_step(config, world(), batch, action)
+    target, slope = target_and_action_gradient(config, world(), *arguments, batch.action, noise, first=first)
+    moved = lambda states, action: bootstrapped_target(config, world(), *arguments, action, noise).value[:, None]
     differences = action_jacobian(moved, batch.obs, batch.action, 1e-5)[:, 0]
     inside = batch.action.abs().amax(-1) < 0.999  # differences at a bound go to one side
     assert inside.any() and torch.allclose(slope[inside], differences[inside], rtol=2e-3, atol=1e-3 * differences.norm())
     paid = Step(batch.reward, batch.next_obs, batch.terminated)
-    assert torch.equal(target.value, bootstrapped_target(*arguments, batch.action, noise, paid).value)
+    assert torch.equal(target.value, bootstrapped_target(config, None, *arguments, batch.action, noise, paid).value)
 
 
 def test_a_learned_reward_lends_its_slope_to_the_stored_one():

@@ -118,7 +118,7 @@ def test_a_run_with_the_other_choices_ends_the_same_when_it_is_cut(tmp_path):
 VARIANTS = [
     ("ivg", {}),
     ("mage", dict(dynamics="deterministic", dynamics_sampling="moments", members=4, dynamics_clip=1.0)),
-    ("maac", dict(dynamics_validation=0.25, dynamics_early_choice=True, members=16, batch_size=16)),
+    ("maac", dict(dynamics_validation=0.25, members=16, batch_size=16)),
     ("mage-k", dict(model="simulator", batch_size=4, replay_capacity=80)),  # the simulator's states are in the rows
 ]
 
@@ -459,16 +459,6 @@ def test_divergence_stops_the_run_and_leaves_the_healthy_agent(tmp_path):
     assert all(tensor.isfinite().all() for tensor in load_agent(tmp_path / "run")[1].values())
     assert newest_checkpoint(tmp_path / "run" / "checkpoint", [])[1].state.step == 50
     play(tmp_path / "run", "Pendulum-v1")  # from the checkpoint, without the accident
-
-
-def test_divergence_with_reset_goes_on_and_is_counted(tmp_path):
-    agent = MAGEAgent("Pendulum-v1", out=tmp_path / "run", on_divergence="reset", **SETTINGS)
-    with pytest.warns(UserWarning, match="diverged at step 91.*Reset number 1"):
-        agent.learn(STEPS, callback=explode)
-    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
-    column = rows[0].split(",").index("resets")
-    assert [row.split(",")[column] for row in rows[1:]] == ["0", "0", "0", "1", "1", "1", "1"]
-    assert all(tensor.isfinite().all() for tensor in named_weights(agent.learner).values())
 
 
 def test_a_learning_rate_that_explodes_is_told_on_the_command_line(tmp_path, capsys):

@@ -42,7 +42,7 @@ from torch import Tensor
 # %% ../../nbs/engine/bench.ipynb #017-py
 from ..config import SIZES, Config, make_config, unknown_name
 from ..dynamics import train_dynamics
-from .kernels import keep_freed_memory, onednn_allowed, onednn_keeps_float32
+from .kernels import onednn_allowed, onednn_keeps_float32
 from .plain import plain_actor_loss, plain_critic_loss
 from .storage import write_json
 from .train import Learner, agent_update, build_learner, compile_learner, environment_step, train
@@ -342,7 +342,6 @@ def bench(sizes: Iterable[str] = tuple(SIZES), repeats: int = 10, env_id: str = 
                 raise ValueError(unknown_name(kind, name, list(known)))
     if repeats < 1:
         raise ValueError(f"repeats={repeats}: expected a whole number of at least 1.")
-    keep_freed_memory()
     rows: list[BenchRow] = []
     for size in sizes:
         rows += bench_size(size, env_id, repeats, seed, compile, precisions)

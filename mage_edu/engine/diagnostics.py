@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
@@ -18,7 +17,7 @@ from ..actor import Actor, add_noise
 from ..config import Config
 from ..critic import Critic
 from ..dynamics import Dynamics
-from .simulator import SimulatedDynamics, action_jacobian
+from .simulator import SimulatedDynamics, SimulatedWorld, action_jacobian
 from ..envs import ActionScale, reward_fn, termination_fn
 from ..targets import World, actor_objective
 
@@ -37,16 +36,17 @@ Policy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [
 def rollout_return(world: World, policy: Policy, obs: Tensor, action: Tensor, discount: float, horizon: int, state: Tensor | None = None) -> Tensor:
     """Discounted rewards of `horizon` steps, (batch,): the first action as given, the later ones the policy's; no noise in the world.
 
-    Differentiable as far as the world is. The rest of the return, after `horizon` steps, is left out. `state` as in `World.step`.
+    Differentiable as far as the world is. The rest of the return, after `horizon` steps, is left out. A simulator goes on from its `state` (batch, state_dim).
     """
+    world = world if state is None else world.started(state)
     total, alive = torch.zeros_like(obs[:, 0]), torch.ones_like(obs[:, 0])
     for i in range(horizon):
-        step = world.step(obs, action, torch.zeros_like(obs), state)
+        step = world.step(obs, action, torch.zeros_like(obs))
         total = total + discount**i * alive * step.reward
         alive = alive * (1.0 - step.terminated)
         if not alive.any():
             break
-        obs, action, state = step.next_obs, policy(step.next_obs), step.next_state
+        obs, action = step.next_obs, policy(step.next_obs)
     return total
 
 # %% ../../nbs/engine/diagnostics.ipynb #014-py
@@ -54,7 +54,7 @@ def true_action_gradient(world: World, policy: Policy, obs: Tensor, action: Tens
                          state: Tensor | None = None) -> Tensor:
     """The action-gradient of the policy's own value, (batch, act_dim), by central differences of rollouts in `world`; no graph.
 
-    Actions in [-1, 1] are moved by `step` to both sides and stay inside. `state` as in `World.step`.
+    Actions in [-1, 1] are moved by `step` to both sides and stay inside. A simulator goes on from its `state` (batch, state_dim).
     """
     batch, act_dim = action.shape
     moves = step * torch.eye(act_dim, dtype=action.dtype, device=action.device)
@@ -343,13 +343,14 @@ def model_row(dynamics: Dynamics, truth: SimulatedDynamics, episodes: Sequence[E
 def climbed_direction(config: Config, world: World, actor: Actor, critic: Critic, obs: Tensor, state: Tensor | None = None) -> Tensor:
     """The gradient of the actor's mean objective over `obs` in its parameters, without noise: one flat vector.
 
-    `world` is the imagined one; each of its members sees all states. `state` as in `World.step`.
+    `world` is the imagined one; each of its members sees all states. A simulator goes on from its `state` (batch, state_dim).
     """
     copies = getattr(world.dynamics, "members", 1) if config.actor_horizon else 1
     with torch.enable_grad():
         many = obs.repeat(copies, 1)
         noise = many.new_zeros(config.actor_horizon, *many.shape)
-        gain = actor_objective(config, world, actor, critic, many, actor(many), noise, state).mean()
+        begun = world if state is None else world.started(state)
+        gain = actor_objective(config, begun, actor, critic, many, actor(many), noise).mean()
         return torch.cat([g.flatten() for g in torch.autograd.grad(gain, list(actor.parameters()))])
 
 # %% ../../nbs/engine/diagnostics.ipynb #063c-py
@@ -418,7 +419,7 @@ class Diagnoser:
         self.config, self.env = config, make()
         self.scale = ActionScale.of(self.env.action_space)
         self.truth = SimulatedDynamics(self.env)
-        self.world = World(self.truth, reward_fn(self.env), termination_fn(self.env), self.scale)
+        self.world = SimulatedWorld(self.truth, reward_fn(self.env), termination_fn(self.env), self.scale)
 
     def seeds(self, step: int) -> tuple[int, int, int]:
         """Seeds for states, noise-free and noisy episodes; they depend on the run's seed and the step only."""
@@ -435,7 +436,7 @@ class Diagnoser:
         episodes = play(self.env, actor, self.scale, 0.0, 4, 300, self.seeds(step)[1], self.truth.state_of)
         starts = visited(episodes, config.discount, config.diagnose_states, generator)
         model = None if dynamics is None else double_copy(dynamics)
-        imagined = self.world if model is None else dataclasses.replace(self.world, dynamics=model)
+        imagined = self.world if model is None else World(model, self.world.reward_fn, self.world.termination_fn, self.scale)
         row = {"step": step} | critic_row(config, imagined, self.world, actor, critic, *starts)
         if model is not None:
             row |= model_row(model, self.truth, self.noisy_episodes(actor, step), self.imagined_steps, config.diagnose_states, generator)

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import copy
-import ctypes
-import sys
 import types
 import warnings
 from contextlib import contextmanager
@@ -18,17 +16,17 @@ from torch import Tensor
 from ..actor import Actor
 from ..config import Config
 from ..critic import Critic
-from ..dynamics import Dynamics, dynamics_gradients
+from ..dynamics import dynamics_gradients
 from ..networks import apply_gradients
 from ..replay import Transitions
 from ..targets import TargetNoise, World, draw_actor_noise, draw_noise
 from ..updates import actor_gradients, critic_gradients, critic_target
 
 # %% auto #0
-__all__ = ['EAGER', 'ONEDNN_FROM', 'M_TRIM_THRESHOLD', 'M_MMAP_THRESHOLD', 'COMPILE_FROM', 'Kernels', 'signature', 'copied',
-           'fused', 'compiled', 'rates', 'optimizer_step', 'fused_apply', 'in_bf16', 'onednn_allowed',
-           'onednn_keeps_float32', 'onednn_pays', 'by_onednn', 'make_kernels', 'Networks', 'zero_transitions',
-           'step_copies', 'call_all', 'tried_kernels', 'keep_freed_memory', 'compile_pays', 'check_compile']
+__all__ = ['EAGER', 'ONEDNN_FROM', 'COMPILE_FROM', 'Kernels', 'signature', 'copied', 'fused', 'compiled', 'rates',
+           'optimizer_step', 'fused_apply', 'in_bf16', 'onednn_allowed', 'onednn_keeps_float32', 'onednn_pays',
+           'by_onednn', 'make_kernels', 'Networks', 'zero_transitions', 'step_copies', 'call_all', 'tried_kernels',
+           'compile_pays', 'check_compile']
 
 # %% ../../nbs/engine/kernels.ipynb #005-py
 class Kernels(NamedTuple):
@@ -252,17 +250,6 @@ def tried_kernels(config: Config, networks: Networks, like: Transitions,
         warnings.warn(f"torch.compile does not work here ({type(error).__name__}: {reason}); training goes on without it, more slowly.")
         return None
     return kernels
-
-# %% ../../nbs/engine/kernels.ipynb #021c-py
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's names for its settings
-
-
-def keep_freed_memory() -> bool:
-    """Ask the C library to keep large freed blocks for the next use, for this process; whether it could be asked (glibc only)."""
-    if not sys.platform.startswith("linux"):
-        return False
-    library = ctypes.CDLL(None)
-    return hasattr(library, "mallopt") and bool(library.mallopt(M_MMAP_THRESHOLD, 2**25) and library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 # %% ../../nbs/engine/kernels.ipynb #022-py
 COMPILE_FROM = 10_000  # critic updates from which on a run wins back what compiling costs

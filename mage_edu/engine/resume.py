@@ -23,7 +23,7 @@ __all__ = ['NETWORKS', 'OPTIMIZERS', 'COUNTERS', 'MOMENTS', 'optimizers', 'named
 # %% ../../nbs/engine/resume.ipynb #005-py
 NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
 OPTIMIZERS = ("actor_optimizer", "critic_optimizer", "dynamics_optimizer")
-COUNTERS = ("num_timesteps", "updates", "dynamics_rounds", "episodes", "resets", "recorded", "episode_return", "episode_length")
+COUNTERS = ("num_timesteps", "updates", "dynamics_rounds", "episodes", "recorded", "episode_return", "episode_length")
 
 
 def optimizers(learner: Learner) -> dict[str, torch.optim.Optimizer]:
@@ -111,7 +111,7 @@ def check_state(learner: Learner, env: Any, state: State) -> None:
     """Raise `ValueError` unless a state belongs to this environment and these settings and its tensors fit."""
     if state.facts.get("env") != env or saved_settings(state.facts.get("config", {})) != learner.config.to_dict():
         raise ValueError("the checkpoint belongs to another environment or to other settings.")
-    if set(state.facts.get("counters", ())) != set(COUNTERS):
+    if set(state.facts.get("counters", ())) - {"resets"} != set(COUNTERS):  # earlier versions counted resets, too
         raise ValueError("the checkpoint's counters are not those of this version.")
     expected = {**named_weights(learner)} | {f"generator.{name}": g.get_state() for name, g in generators(learner).items()}
     for name, optimizer in optimizers(learner).items():
@@ -135,8 +135,8 @@ def restore_learner(learner: Learner, env: Any, state: State) -> None:
                              if name.startswith("recorder.")}
     learner.recorder.counts = dict(state.facts["recorder"]["counts"])
     learner.recorder.episode = dict(state.facts["recorder"]["episode"])
-    for name, value in state.facts["counters"].items():
-        setattr(learner, name, value)
+    for name in COUNTERS:
+        setattr(learner, name, state.facts["counters"][name])
     learner.normalizer = normalizer
     learner.obs = state.tensors["obs"].numpy().copy() if "obs" in state.tensors else None
     learner.episode_actions = list(state.tensors["episode_actions"].unbind())

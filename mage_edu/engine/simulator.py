@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable
+from dataclasses import dataclass
+from typing import Any, Callable, NamedTuple
 
 import gymnasium as gym
 import mujoco
@@ -14,11 +15,14 @@ from torch import Tensor
 
 from ..config import unknown_name
 from ..envs import TASKS, ActionScale, arguments_of, id_of, make_env
+from ..replay import ReplayBuffer
+from ..targets import World
 
 # %% auto #0
 __all__ = ['FORMULAS', 'READERS', 'PHYSICS', 'WARM_START', 'Map', 'STEP', 'StepFn', 'pendulum_next_obs', 'cart_pole_next_obs',
            'pendulum_state', 'cart_pole_state', 'part_of_state', 'outdated_place', 'put_outdated_place', 'MuJoCoStep',
-           'column_difference', 'action_jacobian', 'state_jacobian', 'Simulate', 'SimulatedDynamics']
+           'column_difference', 'action_jacobian', 'state_jacobian', 'Simulate', 'SimulatedDynamics',
+           'SimulatedRollout', 'SimulatedWorld', 'SimulatedTransitions', 'SimulatedReplay']
 
 # %% ../../nbs/engine/simulator.ipynb #007-py
 def pendulum_next_obs(obs: Tensor, action: Tensor, g: float = 10.0) -> Tensor:
@@ -213,3 +217,61 @@ class SimulatedDynamics(torch.nn.Module):
         if self.formula is None:
             raise ValueError(f"{id_of(self.step.env)}: the simulator goes on from its own state, not from an observation; hand that state along.")
         return self.transition(obs, action)[0]
+
+# %% ../../nbs/engine/simulator.ipynb #042c-py
+class SimulatedRollout:
+    """The simulator somewhere on its way, in the place of a model: it goes on from its own state, one step for each call."""
+
+    def __init__(self, dynamics: SimulatedDynamics, state: Tensor):
+        self.dynamics, self.state = dynamics, state
+
+    def sample(self, obs: Tensor, action: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The next observation, (batch, obs_dim), differentiable in all actions so far; `obs` and `noise` are not asked."""
+        next_obs, self.state = self.dynamics.transition(self.state, action)
+        return next_obs
+
+
+@dataclass(frozen=True)
+class SimulatedWorld(World):
+    """The world whose dynamics are the simulator, `SimulatedDynamics`, with the task's reward and termination."""
+
+    def started(self, state: Tensor) -> World:
+        """This world in the states (batch, state_dim), for one rollout."""
+        return World(SimulatedRollout(self.dynamics, state), self.reward_fn, self.termination_fn, self.scale)
+
+    def started_at(self, batch: SimulatedTransitions) -> World:
+        """The world in which `batch.obs` was seen, for one rollout."""
+        return self.started(batch.state)
+
+    def started_after(self, batch: SimulatedTransitions) -> World:
+        """The world in which `batch.next_obs` was seen, for one rollout."""
+        return self.started(batch.next_state)
+
+
+class SimulatedTransitions(NamedTuple):
+    """`Transitions` and the simulator's own states, float64: before the step and after it."""
+    obs: Tensor
+    action: Tensor
+    reward: Tensor
+    next_obs: Tensor
+    terminated: Tensor
+    state: Tensor  # (batch, state_dim)
+    next_state: Tensor  # (batch, state_dim)
+
+
+class SimulatedReplay(ReplayBuffer):
+    """A `ReplayBuffer` that keeps the simulator's states beside the observations."""
+
+    def __init__(self, capacity: int, obs_dim: int, act_dim: int, seed: int, device: torch.device | str, state_dim: int):
+        super().__init__(capacity, obs_dim, act_dim, seed, device)
+        self.states = {name: torch.zeros(capacity, state_dim, dtype=torch.float64, device=device) for name in ("state", "next_state")}
+
+    @property
+    def columns(self) -> dict[str, Tensor]:
+        """Every column by its name, (capacity, ...) each."""
+        return super().columns | self.states
+
+    def sample(self, batch_size: int) -> SimulatedTransitions:
+        """`batch_size` transitions drawn uniformly with replacement, with their states."""
+        rows = self.indices(batch_size)
+        return SimulatedTransitions(**{name: column[rows] for name, column in self.columns.items()})

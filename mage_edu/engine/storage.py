@@ -136,10 +136,11 @@ class Table:
             if unknown := sorted(set(row) - set(self.columns)):
                 raise ValueError(f"{self.path}: unknown column {', '.join(unknown)}; the columns are {', '.join(self.columns)}.")
         new = not self.path.exists()
-        if not new and read_rows(self.path)[0] != self.columns:
-            raise ValueError(f"{self.path}: this table has other columns; expected {', '.join(self.columns)}. Choose another file.")
+        columns = self.columns if new else read_rows(self.path)[0]  # those of an earlier version stay as they are
+        if lost := sorted({name for row in rows for name in row} - set(columns)):
+            raise ValueError(f"{self.path}: this table has other columns and no room for {', '.join(lost)}. Choose another file.")
         with open(self.path, "a", newline="", encoding="utf-8") as file:
-            file.write(rows_as_text(self.columns, rows, new))
+            file.write(rows_as_text(columns, rows, new))
 
 # %% ../../nbs/engine/storage.ipynb #025-py
 def read_rows(path: str | Path) -> tuple[list[str], list[list[str]]]:
@@ -171,7 +172,7 @@ def read_table(path: str | Path) -> list[dict[str, float | str]]:
     return [{name: cell(text) for name, text in zip(header, row)} for row in rows]
 
 # %% ../../nbs/engine/storage.ipynb #030-py
-METRICS = ("step", "episodes", "resets", "episode_return", "episode_length", "critic_loss", "value_loss", "gradient_loss",
+METRICS = ("step", "episodes", "episode_return", "episode_length", "critic_loss", "value_loss", "gradient_loss",
            "target_size", "real_share", "actor_loss", "dynamics_loss", "dynamics_held_out_loss", "learned_reward_loss", "learned_termination_loss", "reward_r2", "reward_slope_cosine",
            "termination_calibration", "termination_precision", "termination_recall")
 EVALUATIONS = ("step", "episode", "return")
@@ -390,7 +391,7 @@ SCHEMA_SETTINGS = (  # what every file of this schema has; settings that came la
     "actor_layers actor_width critic_layers critic_width critic_layer_norm actor_lr critic_lr grad_clip preactivation_weight polyak "
     "policy_delay exploration_noise target_noise target_noise_clip batch_size updates_per_step members dynamics_layers dynamics_width "
     "dynamics_lr dynamics_weight_decay dynamics_batch_size dynamics_grad_clip dynamics_interval dynamics_batches log_var_min "
-    "log_var_max warmup_steps replay_capacity eval_interval eval_episodes log_interval checkpoint_interval on_divergence "
+    "log_var_max warmup_steps replay_capacity eval_interval eval_episodes log_interval checkpoint_interval "
     "divergence_limit "
 ).split()
 

@@ -8,7 +8,6 @@ import math
 import signal
 import threading
 import time
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
@@ -27,7 +26,6 @@ from mage_edu.dynamics import (
     check_dynamics,
     held_out_losses,
     train_dynamics,
-    train_with_choice,
 )
 from .diagnostics import Diagnoser
 from .kernels import EAGER, Kernels, Networks, make_kernels, tried_kernels
@@ -42,7 +40,7 @@ from mage_edu.engine.learned import (
     total_slope,
     train_learned,
 )
-from .simulator import SimulatedDynamics
+from .simulator import SimulatedDynamics, SimulatedReplay, SimulatedWorld
 from mage_edu.envs import (
     ActionScale,
     EnvironmentFault,
@@ -62,13 +60,12 @@ from ..updates import critic_gradients_of, polyak_update
 # %% auto #0
 __all__ = ['FORMULAS', 'COMPARED', 'Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy',
            'source_of', 'refuse_to_answer', 'build_learned', 'world_function', 'build_dynamics', 'build_world',
-           'build_optimizer', 'build_actor', 'build_critic', 'eager_kernels', 'build_learner', 'act', 'inside',
-           'explore', 'begin_episode', 'check_finite', 'answer', 'check_formulas', 'in_env_units', 'check_promise',
-           'simulator_state', 'check_simulated', 'environment_step', 'agent_update', 'dynamics_update',
+           'build_optimizer', 'build_actor', 'build_critic', 'build_replay', 'eager_kernels', 'build_learner', 'act',
+           'inside', 'explore', 'begin_episode', 'check_finite', 'answer', 'check_formulas', 'in_env_units',
+           'check_promise', 'simulator_state', 'check_simulated', 'environment_step', 'agent_update', 'dynamics_update',
            'learned_update', 'learned_due', 'learned_quality', 'slope_cosine', 'dynamics_due', 'refresh_due',
            'refresh_normalizers', 'compile_learner', 'ready', 'check_recorded', 'use_recorded', 'Divergence', 'largest',
-           'network_sizes', 'check_health', 'reset_agent', 'handle_divergence', 'learning_step', 'Stopwatch',
-           'Interrupt', 'first_interrupt', 'train']
+           'network_sizes', 'check_health', 'learning_step', 'Stopwatch', 'Interrupt', 'first_interrupt', 'train']
 
 # %% ../../nbs/engine/train.ipynb #008-py
 class Seeds(NamedTuple):
@@ -107,11 +104,11 @@ class Recorder:
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def row(self, step: int, episodes: int, resets: int = 0) -> dict[str, float]:
+    def row(self, step: int, episodes: int) -> dict[str, float]:
         """One row of metrics: means of the losses since the last row, then start anew."""
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
-        return {"step": step, "episodes": episodes, "resets": resets, **self.episode, **means}
+        return {"step": step, "episodes": episodes, **self.episode, **means}
 
 # %% ../../nbs/engine/train.ipynb #019-py
 @dataclass
@@ -139,7 +136,6 @@ class Learner:
     updates: int = 0  # critic updates made
     dynamics_rounds: int = 0  # training rounds of the ensemble
     episodes: int = 0  # episodes begun
-    resets: int = 0  # how often a diverged agent was begun anew
     recorded: int = 0  # transitions that were there before the run, in the place of the warm-up
     obs: np.ndarray | None = None  # where the environment stands; None where an episode has to begin
     episode_actions: list[Tensor] = field(default_factory=list)  # of the episode under way, in [-1, 1]
@@ -217,7 +213,7 @@ def build_world(config: Config, env: gym.Env, generator: torch.Generator, device
     """
     functions = functions or {name: formula(env) for name, formula in FORMULAS.items()}
     if config.model == "simulator":
-        return World(SimulatedDynamics(env), functions["reward"], functions["termination"], ActionScale.of(env.action_space, device))
+        return SimulatedWorld(SimulatedDynamics(env), functions["reward"], functions["termination"], ActionScale.of(env.action_space, device))
     sizes = env.observation_space.shape[0], env.action_space.shape[0]
     dynamics = build(config, *sizes, generator)
     if build is not build_dynamics:
@@ -250,6 +246,13 @@ def build_critic(config: Config, obs_dim: int, act_dim: int, seed: int) -> Criti
     return Critic(obs_dim, act_dim, *sizes, generator, twins, config.critic_layer_norm, config.activation)
 
 
+def build_replay(config: Config, world: World, obs_dim: int, act_dim: int, seed: int, device: torch.device | str) -> ReplayBuffer:
+    """An empty buffer; it keeps the simulator's states where the simulator imagines."""
+    if config.simulates:
+        return SimulatedReplay(config.replay_capacity, obs_dim, act_dim, seed, device, world.dynamics.state_dim)
+    return ReplayBuffer(config.replay_capacity, obs_dim, act_dim, seed, device)
+
+
 def eager_kernels(config: Config, given: Mapping[str, Callable[..., Any]]) -> Kernels:
     """The functions that cost time, with the user's own loss where the configuration says "given"."""
     if config.critic_loss != "given":
@@ -277,7 +280,7 @@ def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cp
         config, world, actor, critic, frozen_copy(actor), frozen_copy(critic),
         build_optimizer(config, actor, config.actor_lr), build_optimizer(config, critic, config.critic_lr),
         build_optimizer(config, world.dynamics, config.dynamics_lr, config.dynamics_weight_decay),
-        ReplayBuffer(config.replay_capacity, obs_dim, act_dim, seeds.replay, device, world.dynamics.state_dim if config.simulates else 0),
+        build_replay(config, world, obs_dim, act_dim, seeds.replay, device),
         Normalizer(obs_dim, act_dim),
         torch.Generator(device).manual_seed(seeds.updates), init(seeds.exploration), sources, learned, eager,
         make_kernels(config, torch.device(device).type, eager=eager),
@@ -430,8 +433,8 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
     learner.updates += 1
     if learner.updates % config.policy_delay == 0:
         actor_noise = draw_actor_noise(config, *batch.obs.shape, learner.update_generator)
-        states = [batch.state] if config.simulates else []
-        loss_pi, gradients = learner.kernels.actor_gradients(config, learner.world, learner.actor, learner.critic, batch.obs, actor_noise, *states)
+        world = learner.world.started_at(batch)
+        loss_pi, gradients = learner.kernels.actor_gradients(config, world, learner.actor, learner.critic, batch.obs, actor_noise)
         learner.kernels.apply_gradients(gradients, learner.actor_optimizer, config.grad_clip)
         polyak_update(learner.target_actor, learner.actor, config.polyak)
         losses["actor_loss"] = loss_pi
@@ -444,7 +447,7 @@ def dynamics_update(learner: Learner) -> dict[str, Tensor]:
     """One training round of the ensemble on what is stored and not held out, with the statistics of everything seen."""
     config, period = learner.config, learner.config.validation_period
     learner.dynamics.set_normalizer(learner.normalizer)
-    loss = (train_with_choice if config.dynamics_early_choice else train_dynamics)(
+    loss = train_dynamics(
         learner.dynamics, learner.dynamics_optimizer, learner.replay, config.dynamics_batches, config.dynamics_batch_size,
         config.dynamics_grad_clip, learner.kernels.dynamics_gradients, period, learner.kernels.apply_gradients,
     )
@@ -558,8 +561,7 @@ class Divergence(RuntimeError):
         when = f"at step {step}" if since == step else f"between steps {since} and {step}"
         super().__init__(
             f"diverged {when}: {quantity} is {value:.3g} (the limit is {limit:.3g}). Try a lower critic_lr, actor_lr or "
-            "gradient_weight, critic_layer_norm=True, or more steps before learning begins (warmup_steps); "
-            "on_divergence='reset' begins with new networks and goes on."
+            "gradient_weight, critic_layer_norm=True, or more steps before learning begins (warmup_steps)."
         )
         self.quantity, self.value, self.step = quantity, value, step
 
@@ -594,29 +596,6 @@ def check_health(learner: Learner, losses: dict[str, Tensor]) -> None:
         if not abs(value) <= config.divergence_limit:
             raise Divergence(quantity, value, config.divergence_limit, since, step)
 
-# %% ../../nbs/engine/train.ipynb #074-py
-def reset_agent(learner: Learner) -> None:
-    """Begin anew with actor, critics, targets and their optimizers; buffer, statistics and model stay."""
-    learner.resets += 1
-    config, sequence = learner.config, np.random.SeedSequence([learner.config.seed, learner.resets, 0x5E7])
-    obs_dim, act_dim = learner.replay.data.obs.shape[1], learner.replay.data.action.shape[1]
-    actor_seed, critic_seed = (int(seed) for seed in sequence.generate_state(2))
-    fresh = {"actor": build_actor(config, obs_dim, act_dim, actor_seed), "critic": build_critic(config, obs_dim, act_dim, critic_seed)}
-    for name, network in fresh.items():
-        getattr(learner, name).load_state_dict(network.state_dict())  # in place: compiled functions know the old objects
-        getattr(learner, f"target_{name}").load_state_dict(network.state_dict())
-        getattr(learner, f"{name}_optimizer").state.clear()
-    learner.recorder.sums, learner.recorder.counts = {}, {}
-    refresh_normalizers(learner)
-
-
-def handle_divergence(learner: Learner, problem: Divergence) -> None:
-    """Begin anew where the configuration asks for it and it can help; else raise the problem."""
-    if learner.config.on_divergence == "stop" or "dynamics" in problem.quantity or "learned" in problem.quantity:
-        raise problem
-    reset_agent(learner)
-    warnings.warn(f"{str(problem).split('. Try')[0]}. Reset number {learner.resets}: new actor and critics.")
-
 # %% ../../nbs/engine/train.ipynb #077-py
 def learning_step(learner: Learner, watch: Stopwatch) -> None:
     """What is learned after one environment step: (4) to (7) of the loop, and a look at whether all is sound."""
@@ -634,10 +613,7 @@ def learning_step(learner: Learner, watch: Stopwatch) -> None:
         for _ in range(learner.config.updates_per_step):
             losses = agent_update(learner)  # (5) (6) (7)
             learner.recorder.losses(losses)
-    try:
-        check_health(learner, losses | dynamics_losses)
-    except Divergence as problem:
-        handle_divergence(learner, problem)
+    check_health(learner, losses | dynamics_losses)
 
 # %% ../../nbs/engine/train.ipynb #079-py
 class Stopwatch:
@@ -708,7 +684,7 @@ def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook
             learning_step(learner, watch)  # (4) (5) (6) (7)
         step, go_on = learner.num_timesteps, True
         if step % config.log_interval == 0:  # (8)
-            go_on &= hook("metrics", [recorder.row(step, learner.episodes, learner.resets) | learned_quality(learner, env)])
+            go_on &= hook("metrics", [recorder.row(step, learner.episodes) | learned_quality(learner, env)])
         if step % config.eval_interval == 0:
             with watch.part("evaluation"):
                 returns = evaluator.returns(lambda obs: act(learner, obs), step)
