@@ -18,7 +18,7 @@ from test_imports import ORDER
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(path.relative_to(ROOT) for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
-MODULES = [module for module in ORDER if (ROOT / "mage_edu" / f"{module}.py").is_file()]
+MODULES = [module for module in ORDER if (ROOT / "mage_edu" / f"{module.replace('.', '/')}.py").is_file()]
 DIRECTIVE = re.compile(r"^\s*#\s*\|.*$", re.MULTILINE)
 LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "object": "data"}
 
@@ -186,9 +186,9 @@ def test_mathematics_is_ready_for_mathjax(site, pages):
     assert [name for name, page in pages.items() if name.startswith("nbs/") and "$$" in page.prose] == []
 
 
-def test_every_module_has_a_page_in_the_order_of_imports(pages):
+def test_every_module_has_a_page(pages):
     listed = [link for link in navigation(pages["index.html"]) if link.startswith("api/")]
-    assert listed == ["api/index.html", *(f"api/{module}.html" for module in MODULES)]
+    assert listed[0] == "api/index.html" and sorted(listed[1:]) == sorted(f"api/{module}.html" for module in MODULES)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config import unknown_name
-from ..envs import TASKS, ActionScale, arguments_of, id_of, make_env
+from ..envs import TASKS, ActionScale, TransitionFn, arguments_of, id_of, make_env
 from ..replay import ReplayBuffer
 from ..targets import World
 
@@ -234,6 +234,9 @@ class SimulatedRollout:
 @dataclass(frozen=True)
 class SimulatedWorld(World):
     """The world whose dynamics are the simulator, `SimulatedDynamics`, with the task's reward and termination."""
+    dynamics: SimulatedDynamics
+    reward_fn: TransitionFn
+    termination_fn: TransitionFn
 
     def started(self, state: Tensor) -> World:
         """This world in the states (batch, state_dim), for one rollout."""
