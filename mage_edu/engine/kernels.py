@@ -16,30 +16,15 @@ from torch import Tensor
 from ..actor import Actor
 from ..config import Config
 from ..critic import Critic
-from ..dynamics import dynamics_gradients
+from ..loop import EAGER, Kernels
 from ..networks import apply_gradients
 from ..replay import Transitions
 from ..targets import TargetNoise, World, draw_actor_noise, draw_noise
-from ..updates import actor_gradients, critic_gradients, critic_target
 
 # %% auto #0
-__all__ = ['EAGER', 'ONEDNN_FROM', 'COMPILE_FROM', 'Kernels', 'signature', 'copied', 'fused', 'compiled', 'rates',
-           'optimizer_step', 'fused_apply', 'in_bf16', 'onednn_allowed', 'onednn_keeps_float32', 'onednn_pays',
-           'by_onednn', 'make_kernels', 'Networks', 'zero_transitions', 'step_copies', 'call_all', 'tried_kernels',
-           'compile_pays', 'check_compile']
-
-# %% ../../nbs/engine/kernels.ipynb #005-py
-class Kernels(NamedTuple):
-    """The functions in which training spends its time; whether they are compiled, their caller cannot see."""
-    critic_target: Callable[..., Any] = critic_target
-    critic_gradients: Callable[..., Any] = critic_gradients
-    actor_gradients: Callable[..., Any] = actor_gradients
-    dynamics_gradients: Callable[..., Any] = dynamics_gradients
-    apply_gradients: Callable[..., None] = apply_gradients
-    compiled: bool = False  # whether they have been through the compiler
-
-
-EAGER = Kernels()
+__all__ = ['ONEDNN_FROM', 'COMPILE_FROM', 'signature', 'copied', 'fused', 'compiled', 'rates', 'optimizer_step', 'fused_apply',
+           'in_bf16', 'onednn_allowed', 'onednn_keeps_float32', 'onednn_pays', 'by_onednn', 'make_kernels', 'Networks',
+           'zero_transitions', 'step_copies', 'call_all', 'tried_kernels', 'compile_pays', 'check_compile']
 
 # %% ../../nbs/engine/kernels.ipynb #007-py
 def signature(argument: Any) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..actor import Actor, add_noise
+from ..actor import Actor
 from ..config import Config
 from ..critic import Critic
 from mage_edu.dynamics import (
@@ -53,15 +53,16 @@ from mage_edu.envs import (
     why_unknown,
 )
 from ..evaluate import Evaluator
+from ..loop import AgentNetworks, explore, run, update_agent
 from ..replay import Normalizer, ReplayBuffer
-from ..targets import World, draw_actor_noise, draw_noise
-from ..updates import critic_gradients_of, polyak_update
+from ..targets import World
+from ..updates import critic_gradients_of
 
 # %% auto #0
 __all__ = ['FORMULAS', 'COMPARED', 'Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy',
            'source_of', 'refuse_to_answer', 'build_learned', 'world_function', 'build_dynamics', 'build_world',
            'build_optimizer', 'build_actor', 'build_critic', 'build_replay', 'eager_kernels', 'build_learner', 'act',
-           'inside', 'explore', 'begin_episode', 'check_finite', 'answer', 'check_formulas', 'in_env_units',
+           'inside', 'choose_action', 'begin_episode', 'check_finite', 'answer', 'check_formulas', 'in_env_units',
            'check_promise', 'simulator_state', 'check_simulated', 'environment_step', 'agent_update', 'dynamics_update',
            'learned_update', 'learned_due', 'learned_quality', 'slope_cosine', 'dynamics_due', 'refresh_due',
            'refresh_normalizers', 'compile_learner', 'ready', 'check_recorded', 'use_recorded', 'Divergence', 'largest',
@@ -301,15 +302,12 @@ def inside(scale: ActionScale, action: np.ndarray) -> np.ndarray:
 
 # %% ../../nbs/engine/train.ipynb #033-py
 @torch.no_grad()
-def explore(learner: Learner, obs: np.ndarray) -> Tensor:
+def choose_action(learner: Learner, obs: np.ndarray) -> Tensor:
     """The next action in [-1, 1], (act_dim,) on the CPU: uniform during the warm-up, then the actor's with Gaussian noise."""
-    act_dim = learner.world.scale.low.numel()
     if learner.num_timesteps < learner.config.warmup_steps and learner.recorded == 0:
-        return torch.rand(act_dim, generator=learner.exploration_generator) * 2.0 - 1.0
-    device = learner.world.scale.low.device
-    action = learner.actor(torch.as_tensor(obs, dtype=torch.float32, device=device)[None])[0].cpu()
-    noise = torch.randn(act_dim, generator=learner.exploration_generator)
-    return add_noise(action, noise, learner.config.exploration_noise)
+        return torch.rand(learner.world.scale.low.numel(), generator=learner.exploration_generator) * 2.0 - 1.0
+    obs = torch.as_tensor(obs, dtype=torch.float32, device=learner.world.scale.low.device)
+    return explore(learner.actor, obs, learner.config.exploration_noise, learner.exploration_generator)
 
 # %% ../../nbs/engine/train.ipynb #039-py
 def begin_episode(learner: Learner, env: gym.Env) -> None:
@@ -393,7 +391,7 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     if learner.obs is None:
         begin_episode(learner, env)
     scale = learner.world.scale
-    action = explore(learner, learner.obs)
+    action = choose_action(learner, learner.obs)
     check_finite(learner.num_timesteps, action=action)
     env_action, states = in_env_units(scale, action), simulator_state(learner, env)
     next_obs, reward, terminated, truncated = checked_step(env, env_action, f"step {learner.num_timesteps}")
@@ -418,28 +416,13 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
 # %% ../../nbs/engine/train.ipynb #051-py
 def agent_update(learner: Learner) -> dict[str, Tensor]:
     """One critic update, an actor update when it is due, and the target updates; losses as tensors."""
-    config = learner.config
-    batch = learner.replay.sample(config.batch_size)
-    noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], learner.update_generator)
-    target = learner.kernels.critic_target(
-        config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise
-    )
-    loss, gradients = learner.kernels.critic_gradients(config, learner.critic, target)
-    learner.kernels.apply_gradients(gradients, learner.critic_optimizer, config.grad_clip)
-    losses = {"critic_loss": loss.total, "value_loss": loss.value, "gradient_loss": loss.gradient,
-              "target_size": target.value.abs().amax()}
+    config, batch = learner.config, learner.replay.sample(learner.config.batch_size)
+    networks = AgentNetworks(learner.actor, learner.critic, learner.target_actor, learner.target_critic)
+    optimizers = learner.actor_optimizer, learner.critic_optimizer
+    learner.updates += 1
+    losses = update_agent(config, learner.world, networks, optimizers, batch, learner.update_generator, learner.updates, learner.kernels)
     if 0.0 < config.real_share < 1.0:
         losses["real_share"] = torch.tensor(config.stored_count(config.batch_size) / config.batch_size)
-    learner.updates += 1
-    if learner.updates % config.policy_delay == 0:
-        actor_noise = draw_actor_noise(config, *batch.obs.shape, learner.update_generator)
-        world = learner.world.started_at(batch)
-        loss_pi, gradients = learner.kernels.actor_gradients(config, world, learner.actor, learner.critic, batch.obs, actor_noise)
-        learner.kernels.apply_gradients(gradients, learner.actor_optimizer, config.grad_clip)
-        polyak_update(learner.target_actor, learner.actor, config.polyak)
-        losses["actor_loss"] = loss_pi
-    if learner.updates % config.policy_delay == 0 or not config.delay_target_critic:
-        polyak_update(learner.target_critic, learner.critic, config.polyak)
     return losses
 
 # %% ../../nbs/engine/train.ipynb #055-py
@@ -677,13 +660,18 @@ def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook
     steps is the same as calling it once with 2n, except for the clock. Raises `Divergence` and what `environment_step` raises.
     """
     config, recorder, watch = learner.config, learner.recorder, Stopwatch()
-    for _ in range(steps):
+
+    def act_once() -> None:
         with watch.part("environment"):
             recorder.episode.update(environment_step(learner, env))  # (2) (3)
+
+    def learn() -> None:
         if ready(learner):
             learning_step(learner, watch)  # (4) (5) (6) (7)
+
+    def report(*results: None) -> bool:  # (8)
         step, go_on = learner.num_timesteps, True
-        if step % config.log_interval == 0:  # (8)
+        if step % config.log_interval == 0:
             go_on &= hook("metrics", [recorder.row(step, learner.episodes) | learned_quality(learner, env)])
         if step % config.eval_interval == 0:
             with watch.part("evaluation"):
@@ -694,5 +682,6 @@ def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook
             go_on &= hook("diagnostics", [diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, step)])
         if step % config.checkpoint_interval == 0:
             go_on &= hook("checkpoint", [{"step": step}])
-        if not go_on or stop():
-            break
+        return go_on and not stop()
+
+    run(steps, act_once, learn, report)
