@@ -100,7 +100,7 @@ def lay_out(root: Path, source: Path, public: dict[str, str]) -> None:
     readme = (root / "README.md").read_text(encoding="utf-8")
     notebooks = [path for _, paths in sections for path in paths]
     pages = guides(root)
-    linked = [name for page in (root / "README.md", *pages) for name in linked_files(page, root)]
+    linked = [name for page in (root / "README.md", *pages, *notebooks) for name in linked_files(page, root)]
     for name in [path.relative_to(root).as_posix() for path in (*notebooks, *pages)] + linked:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / name, source / name)

@@ -41,6 +41,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'mage_edu.agent.describe_run': ('engine/agent.html#describe_run', 'mage_edu/agent.py'),
                                 'mage_edu.agent.diagnose_learner': ('engine/agent.html#diagnose_learner', 'mage_edu/agent.py'),
                                 'mage_edu.agent.evaluate_learner': ('engine/agent.html#evaluate_learner', 'mage_edu/agent.py'),
+                                'mage_edu.agent.follow': ('engine/agent.html#follow', 'mage_edu/agent.py'),
                                 'mage_edu.agent.how_to_go_on': ('engine/agent.html#how_to_go_on', 'mage_edu/agent.py'),
                                 'mage_edu.agent.keep': ('engine/agent.html#keep', 'mage_edu/agent.py'),
                                 'mage_edu.agent.keep_what_there_is': ('engine/agent.html#keep_what_there_is', 'mage_edu/agent.py'),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Literal, Mapping
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import torch
 
@@ -57,9 +58,9 @@ from .updates import CriticLossFn, check_critic_loss
 
 # %% auto #0
 __all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'FORGOTTEN_LOSS', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner',
-           'diagnose_learner', 'record_video', 'summary_of', 'keep', 'tables_of', 'save_checkpoint', 'last_row',
-           'counted_on', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps', 'check_simulator', 'MAGEAgent',
-           'split_given', 'check_given', 'check_remembered', 'announce', 'start_count', 'settle_compile',
+           'diagnose_learner', 'follow', 'record_video', 'summary_of', 'keep', 'tables_of', 'save_checkpoint',
+           'last_row', 'counted_on', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps', 'check_simulator',
+           'MAGEAgent', 'split_given', 'check_given', 'check_remembered', 'announce', 'start_count', 'settle_compile',
            'run_and_save', 'keep_what_there_is', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into',
            'rebuilt', 'unbegun']
 
@@ -172,9 +173,18 @@ def diagnose_learner(learner: Learner, new_env: Callable[[], gym.Env], settings:
         diagnoser.close()
 
 
+def follow(env: gym.Env) -> None:
+    """Let the camera of a MuJoCo environment go along with the robot, where its model has a camera that does; a fixed one sees it leave the picture."""
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    if renderer is not None:
+        camera = mujoco.mj_name2id(env.unwrapped.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+        renderer.camera_id = camera if camera >= 0 else renderer.camera_id
+
+
 def record_video(learner: Learner, new_env: Callable[..., gym.Env], path: Path, seed: int, steps: int) -> Path:
     """Write an MP4 of the first `steps` steps of one deterministic episode."""
     env = new_env(render_mode="rgb_array")
+    follow(env)
     try:
         write_video(path, rollout_frames(lambda obs: act(learner, obs), env, seed, steps), env.metadata.get("render_fps", 30))
     finally:

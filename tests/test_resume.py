@@ -534,3 +534,17 @@ def test_a_million_transitions_of_a_humanoid_fit_the_predicted_memory():
     grown = int(Path("/proc/self/statm").read_text().split()[1]) * page - before
     predicted = 1_000_000 * 4 * (2 * 348 + 17 + 2)
     assert abs(grown - predicted) < 0.02 * predicted
+
+
+@pytest.mark.parametrize("algorithm, share", [("mage", 0.0), ("td3", 1.0)])
+def test_a_run_of_the_version_with_start_goes_on(tmp_path, algorithm, share):
+    """Made before `start` became `real_share` and before the table lost its column of resets."""
+    shutil.copytree(Path(__file__).parent / "data" / "runs-with-start" / algorithm, tmp_path / "run")
+    agent = MAGEAgent.load(tmp_path / "run")
+    saved = load_agent(tmp_path / "run")[1]
+    assert agent.config.real_share == share and agent.config.algorithm == algorithm and agent.num_timesteps == 80
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in named_weights(agent.learner).items())
+    agent.learn(40, reset_num_timesteps=False)
+    header, *rows = (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    assert header.startswith("step,episodes,resets") and [row.split(",")[0] for row in rows] == ["20", "40", "60", "80", "100", "120"]
+    assert not any(torch.equal(tensor, saved[name]) for name, tensor in named_weights(agent.learner).items() if name.startswith("critic.weights"))
