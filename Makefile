@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHO
 unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
 unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 
-.PHONY: help install lint train test test-export test-notebooks test-slow docs results sb3 bench clean
+.PHONY: help install lint train test test-export test-notebooks test-slow trace trace-check docs results sb3 bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -58,6 +58,13 @@ test-notebooks: install ## check only that the notebooks run from top to bottom
 
 test-slow: install ## run the tests that `make test` leaves out because they are slow
 	$(BIN)/python -m pytest -m slow
+
+trace: install ## digest what every algorithm learns in 50 updates: runs/trace.csv
+	$(BIN)/python tests/trace.py --out runs/trace.csv
+
+trace-check: install ## compare the trace with the one of a revision, made anew here: make trace-check REV=main
+	@test -n "$(REV)" || { echo "Name a revision to compare with: make trace-check REV=main" >&2; exit 2; }
+	$(BIN)/python tests/trace.py --out runs/trace.csv --revision $(REV)
 
 docs: install ## build the site from the stored notebooks and the docstrings, in _docs/html
 	$(BIN)/python docs/build.py _docs
