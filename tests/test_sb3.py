@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mage_edu import MAGEAgent
+from mage_edu import MAGEAgent, loop
 from mage_edu.engine import train
 from mage_edu.envs import make_env
 from mage_edu.evaluate import episode_returns
@@ -64,7 +64,7 @@ def update_both(learner, model, monkeypatch, number):
     noise = torch.empty(SMALL.batch_size, act_dim).normal_(0.0, 1.0)
     nothing = torch.zeros(1)
     monkeypatch.setattr(learner.replay, "sample", lambda batch_size: Transitions(*(column[index] for column in learner.replay.data)))
-    monkeypatch.setattr(train, "draw_noise", lambda *arguments: TargetNoise(nothing, nothing, noise[None]))
+    monkeypatch.setattr(loop, "draw_noise", lambda *arguments: TargetNoise(nothing, nothing, noise[None]))
     monkeypatch.setattr(model.replay_buffer, "sample", lambda batch_size, env=None: model.replay_buffer._get_samples(index))
     train.agent_update(learner)
     torch.manual_seed(number)  # their noise is drawn from the global generator, first thing in the update
@@ -190,7 +190,7 @@ def test_the_whole_loop_is_the_same_with_the_same_random_numbers(env_id, limit, 
         updates[0] += 1
         return model.replay_buffer._get_samples(index)
 
-    monkeypatch.setattr(train, "draw_noise", our_noise)
+    monkeypatch.setattr(loop, "draw_noise", our_noise)
     monkeypatch.setattr(model.replay_buffer, "sample", their_batch)
     agent.learn(steps)
     model.learn(steps)

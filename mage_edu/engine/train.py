@@ -419,8 +419,8 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
     config, batch = learner.config, learner.replay.sample(learner.config.batch_size)
     networks = AgentNetworks(learner.actor, learner.critic, learner.target_actor, learner.target_critic)
     optimizers = learner.actor_optimizer, learner.critic_optimizer
+    losses = update_agent(config, learner.world, networks, optimizers, batch, learner.update_generator, learner.updates + 1, learner.kernels)
     learner.updates += 1
-    losses = update_agent(config, learner.world, networks, optimizers, batch, learner.update_generator, learner.updates, learner.kernels)
     if 0.0 < config.real_share < 1.0:
         losses["real_share"] = torch.tensor(config.stored_count(config.batch_size) / config.batch_size)
     return losses
