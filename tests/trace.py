@@ -23,6 +23,7 @@ import hashlib
 import importlib
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -470,6 +471,7 @@ def main() -> int:
     other.add_argument("--against", type=Path, metavar="FILE.csv", help="compare with this trace")
     other.add_argument("--revision", metavar="REV", help="compare with the trace of this revision, made first")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `checked_out` tidies up
     use_package(arguments.package)
     old = read(arguments.against) if arguments.against else None
     if arguments.revision:
