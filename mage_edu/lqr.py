@@ -65,7 +65,7 @@ def spectral_radius(matrix: Tensor) -> float:
 def closed_loop(lqr: LQR, K: Tensor) -> Tensor:
     """F = A + B K, (n, n), for a policy a = K s with K (m, n).
 
-    Raises `ValueError` where discount * rho(F)^2 is 1 or more: such a policy has no finite value.
+    Raises `ValueError` where discount * rho(F)^2 is 1 or more: the sums that a value is made of diverge in general.
     """
     n, m = lqr.sizes
     check_matrix("K", K, m, n)
