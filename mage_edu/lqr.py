@@ -11,8 +11,8 @@ from torch import Tensor
 
 # %% auto #0
 __all__ = ['check_matrix', 'LQR', 'spectral_radius', 'closed_loop', 'on_policy', 'solve_lyapunov', 'value_matrix',
-           'value_constant', 'value_backup', 'riccati_gain', 'random_lqr', 'action_value_matrix', 'quadratic',
-           'quadratic_gradients', 'second_moment', 'expected_return', 'policy_gradient']
+           'value_constant', 'value_backup', 'action_value_matrix', 'quadratic', 'quadratic_gradients', 'second_moment',
+           'expected_return', 'policy_gradient', 'riccati_gain', 'random_lqr']
 
 # %% ../nbs/course/03_lqr.ipynb #007-py
 def check_matrix(name: str, matrix: Tensor, rows: int, columns: int, symmetric: bool = False) -> None:
@@ -65,7 +65,7 @@ def spectral_radius(matrix: Tensor) -> float:
 def closed_loop(lqr: LQR, K: Tensor) -> Tensor:
     """F = A + B K, (n, n), for a policy a = K s with K (m, n).
 
-    Raises `ValueError` where discount * rho(F)^2 is 1 or more: such a policy has no finite value.
+    Raises `ValueError` where discount * rho(F)^2 is 1 or more: the sums that a value is made of diverge in general.
     """
     n, m = lqr.sizes
     check_matrix("K", K, m, n)
@@ -101,47 +101,12 @@ def value_constant(lqr: LQR, K: Tensor) -> Tensor:
     """The constant part of V and of Q, due to the noise; a scalar tensor."""
     return lqr.discount / (1.0 - lqr.discount) * torch.trace(value_matrix(lqr, K) @ lqr.noise_cov)
 
-# %% ../nbs/course/03_lqr.ipynb #017-py
+# %% ../nbs/course/03_lqr.ipynb #020-py
 def value_backup(lqr: LQR, P: Tensor) -> Tensor:
     """C + discount [A B]' P [A B], (n + m, n + m): the matrix of r + discount V(s') for V(s) = s'Ps, up to the noise's constant."""
     return lqr.C + lqr.discount * lqr.step_matrix.T @ P @ lqr.step_matrix
 
 
-def riccati_gain(lqr: LQR, steps: int) -> Tensor:
-    """The gain K (m, n) after `steps` steps of value iteration for the best policy; needs C negative definite."""
-    n, _ = lqr.sizes
-    P = torch.zeros(n, n, dtype=lqr.A.dtype)
-    K = torch.zeros_like(lqr.B.T)
-    for _ in range(steps):
-        M = value_backup(lqr, P)
-        K = -torch.linalg.solve(M[n:, n:], M[n:, :n])
-        P = on_policy(K).T @ M @ on_policy(K)
-    return K
-
-
-def random_lqr(generator: torch.Generator, n: int = 3, m: int = 2, radius: float = 0.95, discount: float = 0.9,
-               noise: float = 0.0, off_optimal: float = 0.3) -> tuple[LQR, Tensor]:
-    """A random problem whose A has this spectral radius, and a policy K (m, n) for it that is not optimal.
-
-    `noise` is the variance of each component of the process noise. `off_optimal` is the relative size of the random change made to the
-    optimal gain; it is halved until discount * rho(F)^2 is at most 0.9, or half-way from its optimal value to 1 where that is more.
-    """
-    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
-    A, B = normal(n, n), normal(n, m)
-    A = A * radius / spectral_radius(A)
-    root = normal(n + m, n + m) / math.sqrt(n + m)
-    C = -(root @ root.T + 0.1 * torch.eye(n + m, dtype=torch.float64))
-    eye = torch.eye(n, dtype=torch.float64)
-    lqr = LQR(A, B, (C + C.T) / 2, discount, eye, noise * eye)
-    best, change = riccati_gain(lqr, 60), normal(m, n)
-    change = off_optimal * change * best.norm() / change.norm()
-    growth = lambda K: discount * spectral_radius(A + B @ K) ** 2
-    limit = max(0.9, (1.0 + growth(best)) / 2)
-    while growth(best + change) > limit:
-        change = change / 2
-    return lqr, best + change
-
-# %% ../nbs/course/03_lqr.ipynb #020-py
 def action_value_matrix(lqr: LQR, K: Tensor) -> Tensor:
     """M of Q(s, a) = z'Mz + constant, (n + m, n + m), with z = [s; a]."""
     return value_backup(lqr, value_matrix(lqr, K))
@@ -178,3 +143,38 @@ def policy_gradient(lqr: LQR, K: Tensor, M: Tensor | None = None) -> Tensor:
     n, _ = lqr.sizes
     M = action_value_matrix(lqr, K) if M is None else M
     return 2.0 / (1.0 - lqr.discount) * (M[n:, :n] + M[n:, n:] @ K) @ second_moment(lqr, K)
+
+# %% ../nbs/course/03_lqr.ipynb #017-py
+def riccati_gain(lqr: LQR, steps: int) -> Tensor:
+    """The gain K (m, n) after `steps` steps of value iteration for the best policy; needs C negative definite."""
+    n, _ = lqr.sizes
+    P = torch.zeros(n, n, dtype=lqr.A.dtype)
+    K = torch.zeros_like(lqr.B.T)
+    for _ in range(steps):
+        M = value_backup(lqr, P)
+        K = -torch.linalg.solve(M[n:, n:], M[n:, :n])
+        P = on_policy(K).T @ M @ on_policy(K)
+    return K
+
+
+def random_lqr(generator: torch.Generator, n: int = 3, m: int = 2, radius: float = 0.95, discount: float = 0.9,
+               noise: float = 0.0, off_optimal: float = 0.3) -> tuple[LQR, Tensor]:
+    """A random problem whose A has this spectral radius, and a policy K (m, n) for it that is not optimal.
+
+    `noise` is the variance of each component of the process noise. `off_optimal` is the relative size of the random change made to the
+    optimal gain; it is halved until discount * rho(F)^2 is at most 0.9, or half-way from its optimal value to 1 where that is more.
+    """
+    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
+    A, B = normal(n, n), normal(n, m)
+    A = A * radius / spectral_radius(A)
+    root = normal(n + m, n + m) / math.sqrt(n + m)
+    C = -(root @ root.T + 0.1 * torch.eye(n + m, dtype=torch.float64))
+    eye = torch.eye(n, dtype=torch.float64)
+    lqr = LQR(A, B, (C + C.T) / 2, discount, eye, noise * eye)
+    best, change = riccati_gain(lqr, 60), normal(m, n)
+    change = off_optimal * change * best.norm() / change.norm()
+    growth = lambda K: discount * spectral_radius(A + B @ K) ** 2
+    limit = max(0.9, (1.0 + growth(best)) / 2)
+    while growth(best + change) > limit:
+        change = change / 2
+    return lqr, best + change
