@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHO
 unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
 unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 
-.PHONY: help install train test test-export test-notebooks test-slow docs results sb3 bench clean
+.PHONY: help install lint train test test-export test-notebooks test-slow trace trace-check docs results sb3 bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,10 +41,14 @@ train: install ## train MAGE on HalfCheetah-v5; prints where the curve and the v
 # One thread each: the workers share the cores, and a sum split over threads can differ in its last bits.
 test test-notebooks test-slow: export OMP_NUM_THREADS = 1
 
-test: install ## check everything: the library equals the notebooks, the notebooks run, the tests pass
+test: install ## check everything: the library equals the notebooks, the code is clean, the notebooks run, the tests pass
 	$(BIN)/python tests/check_export.py
+	$(BIN)/ruff check .
 	$(BIN)/python tests/run_notebooks.py
 	$(BIN)/python -m pytest
+
+lint: install ## ruff over notebooks, library, tests and docs
+	$(BIN)/ruff check .
 
 test-export: install ## check only that the library equals the notebooks
 	$(BIN)/python tests/check_export.py
@@ -54,6 +58,13 @@ test-notebooks: install ## check only that the notebooks run from top to bottom
 
 test-slow: install ## run the tests that `make test` leaves out because they are slow
 	$(BIN)/python -m pytest -m slow
+
+trace: install ## digest what every algorithm learns in 50 updates: runs/trace.csv
+	$(BIN)/python tests/trace.py --out runs/trace.csv
+
+trace-check: install ## compare the trace with the one of a revision, made anew here: make trace-check REV=main
+	@test -n "$(REV)" || { echo "Name a revision to compare with: make trace-check REV=main" >&2; exit 2; }
+	$(BIN)/python tests/trace.py --out runs/trace.csv --revision $(REV)
 
 docs: install ## build the site from the stored notebooks and the docstrings, in _docs/html
 	$(BIN)/python docs/build.py _docs
@@ -73,11 +84,11 @@ results: install ## measure the learning curves in results/ again
 sb3: install ## train our td3 beside Stable-Baselines3's TD3 again: results/sb3/returns.csv
 	$(BIN)/python benchmarks/sb3.py --out runs/sb3 --table results/sb3/returns.csv
 
-# What the notebook 17b_why_fast shows; some ten minutes on two idle cores, and nothing else should run meanwhile.
+# What the notebook nbs/appendix/why_fast shows; some ten minutes on two idle cores, and nothing else should run meanwhile.
 bench: install ## measure how long updates take, beside the plain version, the machine's limit and Stable-Baselines3: results/speed
 	mkdir -p results/speed
 	$(BIN)/mage-edu bench --threads 2 --compile --precisions float32 bf16 --repeats 7 --out results/speed/bench.json
-	for part in profile products library allocator compiling members buffer memory peers; do \
+	for part in profile products library compiling members buffer memory peers; do \
 	  $(BIN)/python benchmarks/speed.py $$part --out results/speed/$$part.csv || exit 1; done
 
 clean: ## delete what building and testing leave behind; runs/ and .venv/ stay

@@ -3,7 +3,7 @@
     python benchmarks/sb3.py --envs Pendulum-v1 HalfCheetah-v5 --steps 50000 --seeds 0 1 2 3 4 --out runs/sb3 --table results/sb3/returns.csv
 
 Every run leaves one small CSV in `--out`; runs that are there already are not made again. The table collects what is there. The list of
-differences between the two, and how each is closed, is in the notebook nbs/tutorials/check_on_ourselves.ipynb.
+differences between the two, and how each is closed, is in the notebook nbs/appendix/stable_baselines3.ipynb.
 """
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import torch
 import tyro
 
 from mage_edu import MAGEAgent
+from mage_edu.engine.storage import rows_as_text, write_atomic
 from mage_edu.envs import make_env
 from mage_edu.evaluate import Evaluator, Policy
-from mage_edu.storage import rows_as_text, write_atomic
 
 EVAL_INTERVAL, EVAL_EPISODES = 10_000, 10
 COLUMNS = ("env", "library", "seed", "step", "return")

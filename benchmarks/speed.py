@@ -6,7 +6,6 @@
     python benchmarks/speed.py memory --out results/speed/memory.csv
     python benchmarks/speed.py products --out results/speed/products.csv
     python benchmarks/speed.py library --out results/speed/library.csv
-    python benchmarks/speed.py allocator --out results/speed/allocator.csv
     python benchmarks/speed.py compiling --out results/speed/compiling.csv
     python benchmarks/speed.py peers --out results/speed/peers.csv
 
@@ -28,13 +27,13 @@ from typing import Any, Callable
 import torch
 import tyro
 
-from mage_edu.bench import NoEvaluation, Product, alternate, filled_learner, prepared, product_inputs, turn
+from mage_edu.engine import kernels
+from mage_edu.engine.bench import NoEvaluation, Product, alternate, filled_learner, prepared, product_inputs, turn
+from mage_edu.engine.kernels import by_onednn
+from mage_edu.engine.storage import rows_as_text, write_atomic
+from mage_edu.engine.train import Learner, agent_update, build_optimizer, frozen_copy, train
 from mage_edu.envs import make_env
-from mage_edu import kernels
-from mage_edu.kernels import by_onednn, keep_freed_memory
 from mage_edu.networks import init_layers
-from mage_edu.storage import rows_as_text, write_atomic
-from mage_edu.train import Learner, agent_update, build_optimizer, frozen_copy, train
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -46,9 +45,8 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def settle(threads: int) -> None:
-    """What a run of the library does before its first step: so many threads, and freed memory is kept."""
+    """What a run of the library does before its first step: so many threads."""
     torch.set_num_threads(threads)
-    keep_freed_memory()
 
 
 def in_turns(calls: dict[Any, Callable[[], object]], repeats: int) -> dict[Any, list[float]]:
@@ -148,42 +146,6 @@ class Library:
 
 
 @dataclass(frozen=True)
-class Update:
-    """Print the median milliseconds of a compiled update, in a process whose C library keeps freed memory or does not."""
-    keep: tyro.conf.FlagCreatePairsOff[bool] = False
-    size: str = "paper"
-    threads: int = 2
-    repeats: int = 15
-
-    def run(self) -> None:
-        """Measure and print."""
-        torch.set_num_threads(self.threads)
-        if self.keep:
-            keep_freed_memory()
-        learner = prepared(self.size, "HalfCheetah-v5", 0, "compiled", "float32")
-        seconds = in_turns({"update": lambda: updates(learner)}, self.repeats)["update"]
-        print(1e3 * statistics.median(seconds) / learner.config.policy_delay)
-
-
-@dataclass(frozen=True)
-class Allocator:
-    """Milliseconds of an update in processes that keep freed memory and in processes that do not, in turns."""
-    out: Path
-    size: str = "paper"
-    rounds: int = 4
-
-    def run(self) -> None:
-        """Measure and write."""
-        rows = []
-        for number in range(self.rounds):
-            for keep in (False, True):
-                command = [sys.executable, __file__, "update", "--size", self.size, *["--keep"] * keep]
-                printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
-                rows.append(dict(size=self.size, round=number, kept=keep, milliseconds=round(float(printed), 2)))
-        write_rows(self.out, rows)
-
-
-@dataclass(frozen=True)
 class Compiling:
     """Seconds that compiling all kernels takes, in a new process with an empty cache and in one that finds them there."""
     out: Path
@@ -192,7 +154,7 @@ class Compiling:
 
     def run(self) -> None:
         """Measure and write."""
-        code = ("import sys, time, torch; torch.set_num_threads(int(sys.argv[2])); from mage_edu.bench import filled_learner; from mage_edu.train import compile_learner\n"
+        code = ("import sys, time, torch; torch.set_num_threads(int(sys.argv[2])); from mage_edu.engine.bench import filled_learner; from mage_edu.engine.train import compile_learner\n"
                 "learner = filled_learner(sys.argv[1], 'HalfCheetah-v5', 0); begin = time.perf_counter(); assert compile_learner(learner); print(time.perf_counter() - begin)")
         rows = []
         for size in self.sizes:
@@ -305,7 +267,8 @@ class Peers:
     def sides(self, widths: list[int]) -> tuple[Learner, Any, Any]:
         """Ours (compiled), our environment, and theirs with a filled buffer."""
         from sb3 import Setting, our_agent, their_model
-        from mage_edu.train import compile_learner, environment_step
+
+        from mage_edu.engine.train import compile_learner, environment_step
 
         setting = Setting(width=widths[0], batch_size=256)
         agent = our_agent("HalfCheetah-v5", setting, 0)
@@ -339,5 +302,5 @@ class Peers:
 
 if __name__ == "__main__":
     begin = time.perf_counter()
-    tyro.extras.subcommand_cli_from_dict({"profile": Profile, "products": Products, "library": Library, "update": Update, "allocator": Allocator, "compiling": Compiling, "members": Members, "buffer": Buffer, "memory": Memory, "peers": Peers}).run()
+    tyro.extras.subcommand_cli_from_dict({"profile": Profile, "products": Products, "library": Library, "compiling": Compiling, "members": Members, "buffer": Buffer, "memory": Memory, "peers": Peers}).run()
     print(f"{time.perf_counter() - begin:.0f} s")

@@ -16,18 +16,21 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the docstrings of this folder's library, whichever is installed
 import mage_edu  # noqa: E402
 
-FIRST = ("quickstart", "notation")  # what comes before the numbered notebooks
+WINGS = (  # folder of the notebooks, first and last lesson, caption
+    ("course", 1, 2, "I  The promise"), ("course", 3, 7, "II  Why"), ("course", 8, 16, "III  How"), ("course", 17, 21, "IV  Is it true, and what now"),
+    ("appendix", None, None, "Appendix"), ("engine", None, None, "The engine room"),
+)
 LOCAL_LINK = re.compile(r"\]\(([^)#:\s]+)[^)]*\)")
 
 
 def course(root: Path) -> list[tuple[str, list[Path]]]:
-    """The sections of the site and the notebooks in each, in reading order, from the names of the files."""
-    top = sorted((root / "nbs").glob("*.ipynb"))
-    numbered = [path for path in top if re.match(r"\d", path.stem)]
-    others = [path for path in top if path not in numbered]
-    others.sort(key=lambda path: (FIRST.index(path.stem) if path.stem in FIRST else len(FIRST), path.stem))
-    deeper = sorted(path for path in (root / "nbs").rglob("*.ipynb") if path not in top and not hidden(path, root))
-    sections = [("Start here", others), ("The course", numbered), ("Lessons", deeper)]
+    """The sections of the site and the notebooks in each, in reading order: the lessons by number, the rest by name."""
+    sections = []
+    for folder, first, last, caption in WINGS:
+        notebooks = [path for path in sorted((root / "nbs" / folder).rglob("*.ipynb")) if not hidden(path, root)]
+        if first is not None:
+            notebooks = [path for path in notebooks if first <= int(path.stem.split("_")[0]) <= last]
+        sections.append((caption, notebooks))
     return [(caption, notebooks) for caption, notebooks in sections if notebooks]
 
 
@@ -80,9 +83,15 @@ def api_index(modules: list[tuple[str, str, str]], public: dict[str, str]) -> st
     ])
 
 
-def linked_files(text: str, root: Path) -> list[str]:
-    """The files that a page in `root` links to and that are no pages themselves: pictures, tables, the licence."""
-    return sorted({link for link in LOCAL_LINK.findall(text) if (root / link).is_file() and not link.endswith((".md", ".ipynb"))})
+def guides(root: Path) -> list[Path]:
+    """The pages that are neither notebooks nor docstrings."""
+    return [root / "CONTRIBUTING.md", *sorted((root / "docs" / "pages").glob("*.md"))]
+
+
+def linked_files(page: Path, root: Path) -> list[str]:
+    """The files, relative to `root`, that a page links to and that are no pages themselves: pictures, tables, the licence."""
+    targets = [(page.parent / link).resolve() for link in LOCAL_LINK.findall(page.read_text(encoding="utf-8"))]
+    return sorted({target.relative_to(root).as_posix() for target in targets if target.is_file() and target.suffix not in (".md", ".ipynb")})
 
 
 def lay_out(root: Path, source: Path, public: dict[str, str]) -> None:
@@ -90,10 +99,12 @@ def lay_out(root: Path, source: Path, public: dict[str, str]) -> None:
     sections = course(root)
     readme = (root / "README.md").read_text(encoding="utf-8")
     notebooks = [path for _, paths in sections for path in paths]
-    for name in [path.relative_to(root).as_posix() for path in notebooks] + linked_files(readme, root):
+    pages = guides(root)
+    linked = [name for page in (root / "README.md", *pages, *notebooks) for name in linked_files(page, root)]
+    for name in [path.relative_to(root).as_posix() for path in (*notebooks, *pages)] + linked:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / name, source / name)
-    (source / "index.md").write_text(home_page(readme, sections, root), encoding="utf-8")
+    (source / "index.md").write_text(home_page(readme, [*sections, ("Guides", pages)], root), encoding="utf-8")
 
     found = [(module, title, path.relative_to(root).as_posix()) for path in notebooks for title, module in [title_and_module(path)] if module]
     (source / "api").mkdir()

@@ -24,7 +24,8 @@ SPECIAL = re.compile(r"([\\*|]|_\b)")  # what reStructuredText would read as mar
 
 def modules() -> list[str]:
     """The full names of the library's modules."""
-    return [f"mage_edu.{info.name}" for info in pkgutil.iter_modules(mage_edu.__path__) if not info.name.startswith("_")]
+    found = pkgutil.walk_packages(mage_edu.__path__, "mage_edu.")
+    return [info.name for info in found if not info.ispkg and not info.name.rpartition(".")[2].startswith("_")]
 
 
 @functools.cache

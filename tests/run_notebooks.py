@@ -1,6 +1,6 @@
 """Run every notebook of the course from top to bottom, each in a Jupyter kernel of its own.
 
-Run by `make test`; `python tests/run_notebooks.py nbs/05_networks.ipynb` runs the named ones. What the cells print is not
+Run by `make test`; `python tests/run_notebooks.py nbs/course/10_networks.ipynb` runs the named ones. What the cells print is not
 written back. A cell is left out only when it has the tag `skip-execution`. Exits with 1 when a notebook fails or takes
 too long.
 """

@@ -11,9 +11,9 @@ import torch
 
 import mage_edu
 from mage_edu import MAGEAgent, make_config
-from mage_edu.agent import named_weights, pick_device
+from mage_edu.agent import follow, named_weights, pick_device
+from mage_edu.engine.storage import load_agent, write_sealed
 from mage_edu.envs import TASKS, make_env
-from mage_edu.storage import load_agent, write_sealed
 
 FEW = dict(size="tiny", warmup_steps=20, dynamics_batches=2, dynamics_interval=20, log_interval=20, eval_interval=40, eval_episodes=1)
 
@@ -317,3 +317,18 @@ def test_the_package_names_its_face_without_importing_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'MageAgent'"):
         mage_edu.MageAgent
+
+
+def test_the_camera_goes_along_with_the_robot():
+    """A fixed camera sees a running robot leave the picture."""
+    env = make_env("HalfCheetah-v5", render_mode="rgb_array")
+    follow(env)
+    env.reset(seed=0)
+    position = np.zeros_like(env.unwrapped.data.qpos)
+    position[0] = 30.0
+    before = env.render().astype(float)
+    env.unwrapped.set_state(position, np.zeros_like(env.unwrapped.data.qvel))
+    assert abs(env.unwrapped.mujoco_renderer.camera_id) < 10 and np.abs(env.render().astype(float) - before).mean() < 60.0
+    seen = env.unwrapped.mujoco_renderer._get_viewer("rgb_array").scn.camera[0].pos[0]
+    assert abs(seen - 30.0) < 5.0
+    follow(make_env("Pendulum-v1"))  # nothing to follow there

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mage_edu import MAGEAgent, make_config, make_env, reward_fn, termination_fn
-from mage_edu.checkpoint import newest_checkpoint
-from mage_edu.storage import RunFolder, Table, read_table, write_json
+from mage_edu.engine.checkpoint import newest_checkpoint
+from mage_edu.engine.storage import RunFolder, Table, read_table, write_json
 
 FEW = dict(size="tiny", warmup_steps=20, dynamics_batches=2, dynamics_interval=20, log_interval=20, eval_interval=40, eval_episodes=1,
            checkpoint_interval=20, actor_width=8, critic_width=8, dynamics_width=8)
@@ -120,12 +120,11 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
     "polyak above 1": (lambda d: new(polyak=1.5), ValueError, "polyak=1.5"),
     "no checkpoint interval": (lambda d: new(checkpoint_interval=0), ValueError, "checkpoint_interval=0"),
     "divergence limit of zero": (lambda d: new(divergence_limit=0.0), ValueError, "divergence_limit=0.0"),
-    "on_divergence is no choice": (lambda d: new(on_divergence="rest"), ValueError, "Did you mean 'reset'?"),
-    "start is no choice": (lambda d: new(start="modell"), ValueError, "Did you mean 'model'?"),
+    "gradient_on is no choice": (lambda d: new(gradient_on="imagine"), ValueError, "Did you mean 'imagined'?"),
     # settings at odds
     "batch does not divide": (lambda d: new(batch_size=65), ValueError, "choose a multiple"),
     "nothing to learn": (lambda d: new(value_weight=0.0, gradient_weight=0.0), ValueError, "the critic would learn nothing"),
-    "gradient of stored transitions": (lambda d: new(start="replay"), ValueError, "a stored transition has no action-gradient"),
+    "gradient of stored transitions": (lambda d: new(real_share=1.0), ValueError, "nothing would be asked about its slope"),
     "variances in the wrong order": (lambda d: new(log_var_min=0.0), ValueError, "log_var_min=0.0"),
     # learn
     "negative steps": (lambda d: new().learn(-1), ValueError, "total_timesteps=-1"),

@@ -4,10 +4,10 @@ import json
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from mage_edu.bench import alternate, batch_products, bench, dynamics_batches, flops, update_products
 from mage_edu.config import make_config
+from mage_edu.engine.bench import alternate, batch_products, bench, dynamics_batches, flops, update_products
+from mage_edu.engine.train import agent_update, build_learner, environment_step
 from mage_edu.envs import make_env
-from mage_edu.train import agent_update, build_learner, environment_step
 
 
 def test_rows_exist_and_are_positive():
@@ -45,7 +45,7 @@ def test_the_products_counted_from_shapes_are_those_that_are_computed(algorithm,
 
 
 def test_products_that_are_not_counted_are_refused():
-    with pytest.raises(ValueError, match="td3: products are counted for start='model'"):
+    with pytest.raises(ValueError, match="td3: products are counted for real_share=0"):
         update_products(make_config("td3", "tiny"), 18, 6)
 
 

@@ -201,8 +201,8 @@ def test_help_is_readable_and_loads_no_torch(tmp_path):
 
 
 def test_an_environment_nobody_knows_trains_from_recorded_transitions(desk, capsys):
+    from mage_edu.engine.recorded import record, write_arrays
     from mage_edu.envs import make_env
-    from mage_edu.recorded import record, write_arrays
 
     env = "gymnasium:MountainCarContinuous-v0"
     write_arrays(desk / "data.npz", record(make_env(env), 80))

@@ -4,7 +4,17 @@ import json
 
 import pytest
 
-from mage_edu.config import ALGORITHMS, POSITIVE, POSITIVE_INTEGERS, RANGES, SIZES, Config, make_config, unknown_name
+from mage_edu.config import (
+    ALGORITHMS,
+    POSITIVE,
+    POSITIVE_INTEGERS,
+    RANGES,
+    SIZES,
+    Config,
+    make_config,
+    saved_settings,
+    unknown_name,
+)
 
 NUMBERS = [field.name for field in dataclasses.fields(Config) if field.type in (int, float)]
 
@@ -15,15 +25,15 @@ def test_every_algorithm_is_possible_at_every_size(algorithm, size):
     config = make_config(algorithm, size)
     expected = {**SIZES[size], **ALGORITHMS[algorithm], "algorithm": algorithm, "size": size}
     assert {name: getattr(config, name) for name in expected} == expected
-    assert config.uses_model == (config.start == "model" or config.horizon > 1 or config.actor_horizon > 0)
+    assert config.uses_model == (config.real_share < 1.0 or config.stored_slope or config.horizon > 1 or config.actor_horizon > 0)
 
 
 def test_layers_win_in_order():
     size_fields = SIZES["tiny"]
     name = next(iter(size_fields))
     assert getattr(make_config("mage", "tiny"), name) == size_fields[name] != getattr(Config(), name)
-    assert make_config("td3", "tiny").start == "replay" and Config().start == "model"
-    assert make_config("td3", "tiny", start="model").start == "model"
+    assert make_config("td3", "tiny").real_share == 1.0 and Config().real_share == 0.0
+    assert make_config("td3", "tiny", real_share=0.25).real_share == 0.25
 
 
 def test_tables_name_fields_only():
@@ -78,8 +88,12 @@ def test_shares_end_at_one(name):
 @pytest.mark.parametrize(
     "algorithm, overrides, sentence",
     [
-        ("td3", dict(gradient_weight=5.0), "a stored transition has no action-gradient"),
-        ("mage", dict(start="replay"), "set gradient_weight=0 or start='model'"),
+        ("td3", dict(gradient_weight=5.0), "nothing would be asked about its slope"),
+        ("mage", dict(real_share=1.0), "set gradient_weight=0, gradient_on='both' or another real_share"),
+        ("mage", dict(gradient_on="stored"), "gradient_on='stored' and real_share=0.0"),
+        ("mage", dict(real_share=1.5), "real_share=1.5: expected a value between 0 and 1"),
+        ("td3", dict(start="model"), "use real_share=1.0 for start='replay' and real_share=0.0 for start='model'"),
+        ("td3-slope", dict(batch_size=10, members=4), "choose a multiple"),
         ("mage", dict(value_weight=0.0, gradient_weight=0.0), "the critic would learn nothing"),
         ("mage", dict(batch_size=10, members=4), "choose a multiple"),
         ("td3", dict(horizon=2, batch_size=10, members=4), "choose a multiple"),
@@ -87,11 +101,11 @@ def test_shares_end_at_one(name):
         ("mage", dict(actor_horizon_mean=True), "there is no horizon to average over; raise actor_horizon"),
         ("td3", dict(actor_horizon=1, batch_size=10, members=4), "choose a multiple"),
         ("mage", dict(actor_horizon=-1), "actor_horizon=-1: expected a value of at least 0"),
-        ("mage", dict(dynamics_early_choice=True), "nothing is held out to choose by"),
+        ("mage-half", dict(stored_noise="inferred", model="simulator"), "a simulator has no noise"),
         ("mage", dict(dynamics_validation=0.6), "dynamics_validation=0.6: expected a value between 0 and 0.5"),
         ("mage", dict(dynamics="determinstic"), "Did you mean 'deterministic'"),
         ("mage", dict(dynamics_sampling="all"), "unknown dynamics_sampling 'all'. Known: member, moments"),
-        ("mage", dict(start="modle"), "Did you mean 'model'"),
+        ("mage", dict(gradient_on="storred"), "Did you mean 'stored'"),
         ("mage", dict(activation="rulu"), "unknown activation 'rulu'. Did you mean 'relu'? Known: swish, relu."),
         ("mage", dict(optimizer="sgd"), "Known: radam, adam."),
         ("mage", dict(critic_loss=["squared"]), "Known: huber, squared, given."),
@@ -139,8 +153,33 @@ def test_a_row_of_ones_own_is_a_row_and_a_saved_run_does_not_need_it(monkeypatch
         make_config("mage-5", "tiny")
     with pytest.raises(ValueError, match="unknown setting 'horizn'"):
         make_config(**config.to_dict(), horizn=5)
-    with pytest.raises(ValueError, match="no action-gradient"):
-        make_config(**config.to_dict() | {"start": "replay"})
+    with pytest.raises(ValueError, match="nothing would be asked"):
+        make_config(**config.to_dict() | {"real_share": 1.0})
+
+
+def test_the_share_is_rounded_to_the_members_and_imagination_is_never_rounded_away():
+    count = lambda share, batch=128, members=4: make_config("dyna-half", real_share=share, batch_size=batch, members=members).stored_count(batch)
+    assert [count(share) for share in (0.0, 0.05, 0.5, 0.51, 0.95, 0.999, 1.0)] == [0, 8, 64, 64, 120, 124, 128]
+    for share in (0.01, 0.3, 0.7, 0.97):
+        for batch, members in ((128, 4), (96, 8), (30, 5)):
+            stored = count(share, batch, members)
+            assert (batch - stored) % members == 0 < batch - stored and abs(stored - share * batch) <= max(members / 2, members - (1 - share) * batch) + 1e-9
+
+
+def test_settings_that_are_gone_are_named_where_they_had_a_meaning(recwarn):
+    config = make_config("mage", "tiny")
+    assert make_config(**saved_settings(config.to_dict() | {"on_divergence": "stop", "dynamics_early_choice": False})) == config and not recwarn
+    with pytest.warns(UserWarning, match="the setting on_divergence of this run is gone"):
+        assert make_config(**saved_settings(config.to_dict() | {"on_divergence": "reset"})) == config
+
+
+def test_a_file_with_the_former_switch_means_the_same():
+    for name, start in (("td3", "replay"), ("mve-td3", "replay"), ("mage", "model"), ("maac", "model")):
+        config = make_config(name, "laptop", seed=4)
+        former = config.to_dict() | {"start": start}
+        for later in ("real_share", "gradient_on", "stored_noise"):
+            del former[later]
+        assert make_config(**saved_settings(former)) == config
 
 
 def test_no_suggestion_when_nothing_is_near():

@@ -7,14 +7,42 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent, cli, make_config
-from mage_edu.diagnostics import (Diagnoser, Episode, agreement, ceiling, climbed_direction, coverage, critic_row, gain_along, jacobian_agreement, k_step_error,
-                                  model_errors, moved, one_step_error, plot_diagnostics, plot_model, predict, rollout_return, spread, through_actor,
-                                  true_action_gradient, visited, windows)
 from mage_edu.dynamics import Dynamics
+from mage_edu.engine.diagnostics import (
+    Diagnoser,
+    Episode,
+    agreement,
+    ceiling,
+    climbed_direction,
+    coverage,
+    critic_row,
+    gain_along,
+    jacobian_agreement,
+    k_step_error,
+    model_errors,
+    moved,
+    one_step_error,
+    plot_diagnostics,
+    plot_model,
+    predict,
+    rollout_return,
+    spread,
+    true_action_gradient,
+    visited,
+    windows,
+)
+from mage_edu.engine.simulator import SimulatedDynamics
+from mage_edu.engine.storage import DIAGNOSTICS, read_table
 from mage_edu.envs import ActionScale, make_env, never
-from mage_edu.lqr import action_value_matrix, closed_loop, expected_return, policy_gradient, quadratic, quadratic_gradients, random_lqr, second_moment
-from mage_edu.simulator import SimulatedDynamics
-from mage_edu.storage import DIAGNOSTICS, read_table
+from mage_edu.lqr import (
+    action_value_matrix,
+    expected_return,
+    policy_gradient,
+    quadratic,
+    quadratic_gradients,
+    random_lqr,
+    second_moment,
+)
 from mage_edu.targets import World
 
 SMALL = dict(size="tiny", seed=0, warmup_steps=40, eval_interval=60, eval_episodes=1, log_interval=30, checkpoint_interval=50, batch_size=16,

@@ -6,11 +6,19 @@ import pytest
 import torch
 
 from mage_edu.dynamics import (
-    CHOICES, Dynamics, NormalizedMLP, check_dynamics, dynamics_gradients, even_shares, gaussian_nll, held_out_losses, held_out_places, train_dynamics, train_with_choice,
+    Dynamics,
+    NormalizedMLP,
+    check_dynamics,
+    dynamics_gradients,
+    even_shares,
+    gaussian_nll,
+    held_out_losses,
+    held_out_places,
+    train_dynamics,
     training_places,
 )
+from mage_edu.engine.plain import plain_next_obs
 from mage_edu.envs import make_env
-from mage_edu.plain import plain_next_obs
 from mage_edu.replay import Normalizer, ReplayBuffer
 
 
@@ -286,27 +294,8 @@ def test_held_out_places_are_capped_evenly():
     assert len(places) == 10 and set((places % 3).tolist()) == {2} and places.max() > 80
 
 
-def chosen(function, batches, replay, **settings):
-    dynamics = Dynamics(1, 1, 3, 2, 64, -5.0, -1.0, seeded(1))
-    optimizer = torch.optim.Adam(dynamics.parameters(), lr=1e-2, foreach=True)
-    before = held_out_losses(dynamics, replay, 4)
-    loss = function(dynamics, optimizer, replay, batches, 32, 5.0, dynamics_gradients, 4)
-    return dynamics, loss, before, held_out_losses(dynamics, replay, 4)
-
-
-def test_early_choice_keeps_each_members_best_weights_and_trains_on_the_same_batches():
-    plain, loss, before, last = chosen(train_dynamics, 203, numbered(40))
-    early, same, _, best = chosen(train_with_choice, 203, numbered(40))
-    assert loss.item() == pytest.approx(same.item(), rel=1e-5)  # the mean over the same 203 batches
-    assert (best <= last).all() and (best <= before).all() and (best < last).any()
-    assert not all(torch.equal(p, q) for p, q in zip(plain.parameters(), early.parameters()))
-
-
-def test_early_choice_without_anything_held_out_yet_is_plain_training():
-    replay = numbered(3)  # every fourth place is held out: none of three
-    assert held_out_losses(Dynamics(1, 1, 3, 2, 8, -5.0, -1.0, seeded(1)), replay, 4) is None
-    plain, early = chosen(train_dynamics, 7, numbered(3))[0], chosen(train_with_choice, 7, numbered(3))[0]
-    assert 7 < CHOICES and all(torch.equal(p, q) for p, q in zip(plain.parameters(), early.parameters()))
+def test_nothing_is_held_out_of_few_transitions():
+    assert held_out_losses(Dynamics(1, 1, 3, 2, 8, -5.0, -1.0, seeded(1)), numbered(3), 4) is None  # every fourth place: none of three
 
 
 @pytest.mark.parametrize("batch", [0, 1, 7, 9])

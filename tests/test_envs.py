@@ -7,9 +7,20 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent
-from mage_edu.envs import (TASKS, ActionScale, PrependVelocity, arguments_of, is_remakeable, make_env, maker_of, read_by, reward_fn, termination_fn,
-                           time_limit)
-from mage_edu.train import in_env_units
+from mage_edu.engine.train import in_env_units
+from mage_edu.envs import (
+    TASKS,
+    ActionScale,
+    PrependVelocity,
+    arguments_of,
+    is_remakeable,
+    make_env,
+    maker_of,
+    read_by,
+    reward_fn,
+    termination_fn,
+    time_limit,
+)
 
 STEPS = 10_000
 

@@ -9,7 +9,15 @@ import pytest
 
 from mage_edu.envs import make_env
 from mage_edu.evaluate import (
-    Evaluator, bootstrap_interval, difference_interval, episode_returns, evaluation_seeds, iqm, plot_curves, rollout_frames, summarize,
+    Evaluator,
+    bootstrap_interval,
+    difference_interval,
+    episode_returns,
+    evaluation_seeds,
+    iqm,
+    plot_curves,
+    rollout_frames,
+    summarize,
 )
 
 

@@ -4,15 +4,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_updates import (
+    ACT_DIM,
+    BATCH,
+    MEMBERS,
+    OBS_DIM,
+    actor_arguments,
+    assert_close,
+    make_pieces,
+    plain_of,
+    target_of,
+)
 
 from mage_edu import MAGEAgent
 from mage_edu.config import ALGORITHMS, make_config
-from mage_edu.resume import named_weights
-from mage_edu.targets import TargetNoise, bootstrapped_target, draw_noise, target_and_action_gradient
-from mage_edu.train import agent_update, build_learner, environment_step
+from mage_edu.engine.plain import plain_actor_loss
+from mage_edu.engine.resume import named_weights
+from mage_edu.engine.train import agent_update, build_learner, environment_step
 from mage_edu.envs import make_env
-from test_updates import ACT_DIM, BATCH, MEMBERS, OBS_DIM, actor_arguments, assert_close, make_pieces, plain_of, target_of
-from mage_edu.plain import plain_actor_loss
+from mage_edu.targets import TargetNoise, bootstrapped_target, draw_noise, target_and_action_gradient
 from mage_edu.updates import actor_gradients, critic_gradients
 
 FEW = dict(size="tiny", warmup_steps=30, dynamics_batches=3, dynamics_interval=30, eval_interval=1000, log_interval=1000)
@@ -77,8 +87,8 @@ def test_every_row_learns_without_breaking(algorithm):
 
 def test_the_page_of_algorithms_speaks_of_every_row():
     """Its equations are computed; its sentences about papers and deviations are not."""
-    page = json.loads((Path(__file__).resolve().parent.parent / "nbs" / "16b_algorithms.ipynb").read_text(encoding="utf-8"))
-    prose = "".join("".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "markdown")
+    page = json.loads((Path(__file__).resolve().parent.parent / "nbs" / "appendix" / "algorithms.ipynb").read_text(encoding="utf-8"))
+    prose = "\n".join("".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "markdown")
     headings = " ".join(line for line in prose.splitlines() if line.startswith("## "))
     shown = "".join("".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "code")
     for name in ALGORITHMS:
@@ -111,7 +121,7 @@ def test_a_ddpg_agent_has_one_critic_and_moves_its_actor_every_time():
     assert learner.critic.weights[0].shape[0] == 1
     assert all("actor_loss" in agent_update(learner) for _ in range(3))
     target = bootstrapped_target  # no smoothing noise: the target does not depend on it
-    batch, config = learner.replay.sample(8), make_config("ddpg", "tiny", start="model")
+    batch, config = learner.replay.sample(8), make_config("ddpg", "tiny", real_share=0.0)
     zero, one = (TargetNoise(torch.zeros(8, 1), torch.zeros(1, 8, 3), torch.full((1, 8, 1), x)) for x in (0.0, 1.0))
     values = [target(config, learner.world, learner.target_actor, learner.target_critic, batch.obs, batch.action, noise).value for noise in (zero, one)]
     assert torch.equal(*values)

@@ -8,19 +8,29 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "mage_edu"
 
-# Imports flow one way: a module may import only modules to its left.
-ORDER = (
-    "config", "lqr", "theory", "fitting", "envs", "simulator", "replay", "networks", "dynamics", "learned", "actor", "critic", "targets",
-    "updates", "plain", "storage", "checkpoint", "recorded", "evaluate", "kernels", "diagnostics", "train", "resume", "agent", "bench", "sweep",
-    "cli",
-)
+# Imports flow one way: a module may import only modules to its left, and a module of the course none of the engine room.
+COURSE = ("config", "lqr", "theory", "fitting", "envs", "replay", "networks", "dynamics", "actor", "critic", "targets", "updates", "evaluate", "loop")
+ENGINE = tuple(f"engine.{name}" for name in (
+    "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "resume", "bench", "sweep",
+))
+FACE = ("agent", "exercises", "explorers", "web", "cli")  # above both wings
+ABOVE_THE_FACE = ("engine.bench", "engine.sweep")  # they train agents, and only the command line calls them
+ORDER = (*COURSE, *(name for name in ENGINE if name not in ABOVE_THE_FACE), *FACE[:-1], *ABOVE_THE_FACE, FACE[-1])
 NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "ipywidgets", "notebook", "pytest"}
 ONLY_IN = {"argparse": "cli", "tyro": "cli"}
 PICKLING_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "torch.serialization.load", "joblib.dump", "joblib.load"}
 
 
-def imported_names(tree: ast.AST) -> dict[str, str]:
+def origin(node: ast.ImportFrom, module: str) -> str:
+    """The full name of what an import reads from; relative ones count from the module's own place."""
+    if not node.level:
+        return node.module or ""
+    parts = ["mage_edu", *module.split(".")]
+    return ".".join(parts[: len(parts) - node.level] + ([node.module] if node.module else []))
+
+
+def imported_names(tree: ast.AST, module: str) -> dict[str, str]:
     """What every imported name stands for, over the whole file: `import torch as t` gives {"t": "torch"}."""
     names = {}
     for node in ast.walk(tree):
@@ -28,26 +38,33 @@ def imported_names(tree: ast.AST) -> dict[str, str]:
             for alias in node.names:
                 names[alias.asname or alias.name.split(".")[0]] = alias.name if alias.asname else alias.name.split(".")[0]
         elif isinstance(node, ast.ImportFrom):
-            source = ("mage_edu." if node.level else "") + (node.module or "")
             for alias in node.names:
-                names[alias.asname or alias.name] = f"{source.rstrip('.')}.{alias.name}"
+                names[alias.asname or alias.name] = f"{origin(node, module)}.{alias.name}"
     return names
 
 
-def imported_modules(tree: ast.AST) -> set[str]:
+def imported_modules(tree: ast.AST, module: str) -> set[str]:
     """The full names of all imported modules (for `from a import b`, both a and a.b)."""
-    modules = set(imported_names(tree).values())
+    modules = set(imported_names(tree, module).values())
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            modules.add((("mage_edu." if node.level else "") + (node.module or "")).rstrip("."))
+            modules.add(origin(node, module))
     return modules
 
 
-def called_names(tree: ast.AST) -> set[str]:
+def own_module(name: str) -> str | None:
+    """The module of ours that an imported name belongs to, as in ORDER; None for a name of the package itself or of another package."""
+    top, *rest = name.split(".")
+    if top != "mage_edu" or not rest or rest[0] == "__version__":
+        return None
+    return ".".join(rest[:2]) if rest[0] == "engine" and len(rest) > 1 else rest[0]
+
+
+def called_names(tree: ast.AST, module: str) -> set[str]:
     """The full dotted names of all calls, with import aliases resolved: `gym.make(...)` gives "gymnasium.make"."""
-    names, calls = imported_names(tree), set()
+    names, calls = imported_names(tree, module), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             parts, function = [], node.func
@@ -64,11 +81,13 @@ def problems(module: str, source: str) -> list[str]:
     if module not in ORDER:
         return [f"{module} has no place in the order of modules; add it to ORDER where it belongs (and no `utils`)"]
     tree, found = ast.parse(source), []
-    imports, calls = imported_modules(tree), called_names(tree)
+    imports, calls = imported_modules(tree, module), called_names(tree, module)
     for name in sorted(imports):
-        top, *rest = name.split(".")
-        if top == "mage_edu" and rest and rest[0] not in ORDER[: ORDER.index(module)] and rest[0] != "__version__":
+        top, ours = name.split(".")[0], own_module(name)
+        if ours is not None and ours != "engine" and ours not in ORDER[: ORDER.index(module)]:
             found.append(f"imports {name}, which does not come before {module}")
+        if ours is not None and ours.startswith("engine") and module in COURSE:
+            found.append(f"imports {name}: a module of the course needs nothing of the engine room")
         if top in NOT_IN_THE_LIBRARY or top.startswith("jupyter"):
             found.append(f"imports {name}, a tool for development")
         if ONLY_IN.get(top, module) != module:
@@ -102,7 +121,7 @@ def test_module_keeps_to_the_rules(module):
 
 def test_the_package_imports_no_development_tool():
     source = (PACKAGE / "__init__.py").read_text(encoding="utf-8")
-    tops = {name.split(".")[0] for name in imported_modules(ast.parse(source))}
+    tops = {name.split(".")[0] for name in imported_modules(ast.parse(source), "__init__")}
     assert not tops & (NOT_IN_THE_LIBRARY | PICKLING_MODULES)
 
 
@@ -118,14 +137,19 @@ def test_the_package_imports_no_development_tool():
         ("agent", "def f():\n    import IPython.display", "tool for development"),
         ("agent", "from nbdev.showdoc import *", "tool for development"),
         ("agent", "import jupyter_client", "tool for development"),
-        ("train", "import argparse", "belongs in cli"),
-        ("train", "from tyro import cli", "belongs in cli"),
-        ("train", "import gymnasium as gym\nenv = gym.make('Pendulum-v1')", "calls gymnasium.make"),
-        ("train", "from gymnasium import make as m\nenv = m('Pendulum-v1')", "calls gymnasium.make"),
-        ("storage", "import pickle", "pickling"),
-        ("storage", "import torch as t\nt.load('x')", "calls torch.load"),
-        ("storage", "from torch import load\nload('x')", "calls torch.load"),
-        ("storage", "import numpy as np\nnp.load('x', allow_pickle=True)", "allow_pickle"),
+        ("targets", "from .engine.plain import plain_huber", "nothing of the engine room"),
+        ("targets", "from .engine import plain", "nothing of the engine room"),
+        ("updates", "import mage_edu.engine.kernels", "nothing of the engine room"),
+        ("engine.learned", "from .kernels import Kernels", "does not come before"),
+        ("engine.learned", "from ..agent import MAGEAgent", "does not come before"),
+        ("engine.train", "import argparse", "belongs in cli"),
+        ("engine.train", "from tyro import cli", "belongs in cli"),
+        ("engine.train", "import gymnasium as gym\nenv = gym.make('Pendulum-v1')", "calls gymnasium.make"),
+        ("engine.train", "from gymnasium import make as m\nenv = m('Pendulum-v1')", "calls gymnasium.make"),
+        ("engine.storage", "import pickle", "pickling"),
+        ("engine.storage", "import torch as t\nt.load('x')", "calls torch.load"),
+        ("engine.storage", "from torch import load\nload('x')", "calls torch.load"),
+        ("engine.storage", "import numpy as np\nnp.load('x', allow_pickle=True)", "allow_pickle"),
     ],
 )
 def test_the_rules_catch_what_they_are_for(module, source, complaint):
@@ -136,9 +160,10 @@ def test_the_rules_catch_what_they_are_for(module, source, complaint):
     ("module", "source"),
     [
         ("envs", "import gymnasium as gym\nfrom mage_edu.config import Config\nenv = gym.make('Pendulum-v1')"),
+        ("engine.kernels", "from ..updates import critic_loss\nfrom .learned import LearnedReward"),
         ("agent", "import gymnasium as gym\ndef f(env: gym.Env) -> bool:\n    return isinstance(env, gym.Env)"),
-        ("cli", "import tyro\nimport mage_edu\nfrom mage_edu import __version__\nfrom mage_edu.sweep import run"),
-        ("storage", "import json\nfrom safetensors.torch import load_file, save_file\nload_file('x')"),
+        ("cli", "import tyro\nimport mage_edu\nfrom mage_edu import __version__\nfrom mage_edu.engine.sweep import run"),
+        ("engine.storage", "import json\nfrom safetensors.torch import load_file, save_file\nload_file('x')"),
     ],
 )
 def test_the_rules_allow_what_is_right(module, source):

@@ -4,14 +4,32 @@ import json
 import pytest
 import torch
 
-from mage_edu import MAGEAgent, kernels, train
+from mage_edu import MAGEAgent
 from mage_edu.config import make_config
+from mage_edu.engine import kernels, train
+from mage_edu.engine.kernels import (
+    EAGER,
+    by_onednn,
+    compile_pays,
+    compiled,
+    copied,
+    fused_apply,
+    make_kernels,
+    onednn_keeps_float32,
+    onednn_pays,
+    optimizer_step,
+)
+from mage_edu.engine.train import (
+    agent_update,
+    build_learner,
+    compile_learner,
+    dynamics_update,
+    environment_step,
+    refresh_normalizers,
+)
 from mage_edu.envs import ActionScale, make_env
-from mage_edu.kernels import (EAGER, by_onednn, compile_pays, compiled, copied, fused_apply, make_kernels, onednn_keeps_float32, onednn_pays,
-                              optimizer_step)
 from mage_edu.networks import apply_gradients
 from mage_edu.targets import draw_actor_noise, draw_noise
-from mage_edu.train import agent_update, build_learner, compile_learner, dynamics_update, environment_step, refresh_normalizers
 from mage_edu.updates import actor_gradients
 
 NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
@@ -37,12 +55,14 @@ def filled(config, env_id, dtype, device="cpu"):
 OURS = dict(critic_layer_norm=True, preactivation_weight=0.03, imagined_noise=0.1)
 AHEAD = dict(actor_horizon=2, actor_horizon_mean=True)
 CUT = dict(dynamics_clip=0.5)  # narrow, so that much is cut
+HALF = dict(real_share=0.5, gradient_on="both")
 MODEL = dict(dynamics="deterministic", dynamics_sampling="moments")
 OTHERS = dict(activation="relu", optimizer="adam", critic_loss="squared", actor_climbs="first", delay_target_critic=True)
 
 
 @pytest.mark.parametrize("env_id, dtype, limit, settings", [
     ("InvertedPendulum-v5", torch.float32, 1e-5, OURS), ("HalfCheetah-v5", torch.float64, 1e-9, OURS | AHEAD | CUT), ("Pendulum-v1", torch.float64, 1e-9, OTHERS | MODEL),
+    ("Hopper-v5", torch.float32, 1e-5, OURS | HALF), ("Pendulum-v1", torch.float64, 1e-9, HALF | dict(horizon=2, stored_noise="inferred")),
 ])
 def test_compiled_and_eager_updates_agree(env_id, dtype, limit, settings):
     config = make_config("mage", "tiny", warmup_steps=250, **settings)

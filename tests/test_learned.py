@@ -7,16 +7,26 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent, make_config, make_env
+from mage_edu.engine.learned import held_out_rows, mean_output, platt, training_rows
+from mage_edu.engine.plain import plain_critic_loss
+from mage_edu.engine.recorded import ARRAYS, read_arrays, record, write_arrays
+from mage_edu.engine.resume import learner_state, named_weights
+from mage_edu.engine.storage import read_table
+from mage_edu.engine.train import (
+    Divergence,
+    build_learner,
+    check_health,
+    compile_learner,
+    dynamics_update,
+    environment_step,
+    learned_quality,
+    learned_update,
+    refresh_normalizers,
+    use_recorded,
+)
 from mage_edu.envs import EnvironmentFault, reward_fn, termination_fn
-from mage_edu.learned import LearnedReward, LearnedTermination, held_out_rows, mean_output, platt, training_rows
-from mage_edu.plain import plain_critic_loss
-from mage_edu.recorded import ARRAYS, read_arrays, record, write_arrays
 from mage_edu.replay import ReplayBuffer
-from mage_edu.resume import learner_state, named_weights
-from mage_edu.storage import read_table
 from mage_edu.targets import draw_noise
-from mage_edu.train import (build_learner, check_health, compile_learner, Divergence, dynamics_update, environment_step, learned_quality, learned_update,
-                            refresh_normalizers, use_recorded)
 from mage_edu.updates import critic_gradients, critic_target
 
 LEARNED = dict(reward="learned", termination="learned")

@@ -5,8 +5,23 @@ import torch
 from mage_edu.config import make_config
 from mage_edu.envs import ActionScale, never
 from mage_edu.fitting import Lesson, fit_critics
-from mage_edu.lqr import LQR, action_value_matrix, closed_loop, policy_gradient, quadratic, quadratic_gradients, random_lqr
-from mage_edu.targets import World, actor_objective, draw_actor_noise, draw_noise, horizon_weights, target_and_action_gradient
+from mage_edu.lqr import (
+    LQR,
+    action_value_matrix,
+    closed_loop,
+    policy_gradient,
+    quadratic,
+    quadratic_gradients,
+    random_lqr,
+)
+from mage_edu.targets import (
+    World,
+    actor_objective,
+    draw_actor_noise,
+    draw_noise,
+    horizon_weights,
+    target_and_action_gradient,
+)
 from mage_edu.theory import critic_value_matrix, td_error_matrix, visitation
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mage_edu import MAGEAgent, make_env
-from mage_edu.recorded import read_recorded, record
+from mage_edu.engine.recorded import read_recorded, record
 
 FEW = dict(size="tiny", warmup_steps=40, dynamics_interval=20, dynamics_batches=3, log_interval=20, eval_interval=50, eval_episodes=1,
            eval_max_steps=30, actor_width=8, critic_width=8, dynamics_width=8, learned_width=8)

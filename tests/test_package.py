@@ -97,8 +97,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     strangers = [name for name in names if not re.match(r"mage_edu(-[^/]*\.dist-info)?/", name)]
     assert strangers == []
     assert {name for name in names if name.endswith(".ipynb") or "/test" in name} == set()
-    modules = {file.relative_to(ROOT).as_posix() for file in (ROOT / "mage_edu").rglob("*.py")}
-    assert {name for name in names if name.startswith("mage_edu/")} == modules
+    files = {file.relative_to(ROOT).as_posix() for file in (ROOT / "mage_edu").rglob("*") if file.is_file() and file.suffix != ".pyc"}
+    assert {name for name in names if name.startswith("mage_edu/")} == files
 
 
 def test_the_wheel_names_its_command_its_licence_and_its_needs(wheel):

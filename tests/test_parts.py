@@ -4,12 +4,12 @@ import warnings
 
 import pytest
 import torch
+from test_updates import BATCH, MEMBERS, make_pieces, target_of
 
 from mage_edu import CriticLoss, CriticTarget, Dynamics, MAGEAgent, make_config
-from mage_edu.kernels import EAGER
-from mage_edu.resume import named_weights
+from mage_edu.engine.kernels import EAGER
+from mage_edu.engine.resume import named_weights
 from mage_edu.updates import critic_gradients, critic_gradients_of, critic_loss, huber
-from test_updates import BATCH, MEMBERS, make_pieces, target_of
 
 SETTINGS = dict(size="tiny", seed=3, warmup_steps=40, dynamics_interval=20, dynamics_batches=3, log_interval=30, eval_interval=60,
                 eval_episodes=1, checkpoint_interval=50, actor_width=16, critic_width=16, dynamics_width=16)

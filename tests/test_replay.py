@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from mage_edu.engine.simulator import SimulatedReplay
 from mage_edu.replay import Normalizer, ReplayBuffer, RunningStats, Transitions
 
 
@@ -142,7 +143,7 @@ def test_normalizer_keeps_states_actions_and_deltas():
 
 
 def test_the_simulators_states_are_kept_beside_the_observations():
-    buffer = ReplayBuffer(3, 1, 1, seed=0, state_dim=2)
+    buffer = SimulatedReplay(3, 1, 1, seed=0, device="cpu", state_dim=2)
     for n in range(5):
         buffer.add([n], [0.0], n, [n + 1], False, [n, n / 3], [n + 1, (n + 1) / 3])
     batch = buffer.sample(50)

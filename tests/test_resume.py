@@ -19,10 +19,10 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent, cli
-from mage_edu.checkpoint import newest_checkpoint
-from mage_edu.resume import named_weights
-from mage_edu.storage import RunFolder, load_agent, read_sealed, write_sealed
-from mage_edu.train import Divergence
+from mage_edu.engine.checkpoint import newest_checkpoint
+from mage_edu.engine.resume import named_weights
+from mage_edu.engine.storage import RunFolder, load_agent, read_sealed, write_sealed
+from mage_edu.engine.train import Divergence
 
 FORK = multiprocessing.get_context("fork")  # children begin with torch imported
 SETTINGS = dict(size="tiny", seed=3, warmup_steps=40, dynamics_interval=20, dynamics_batches=3, log_interval=30, eval_interval=60,
@@ -118,7 +118,7 @@ def test_a_run_with_the_other_choices_ends_the_same_when_it_is_cut(tmp_path):
 VARIANTS = [
     ("ivg", {}),
     ("mage", dict(dynamics="deterministic", dynamics_sampling="moments", members=4, dynamics_clip=1.0)),
-    ("maac", dict(dynamics_validation=0.25, dynamics_early_choice=True, members=16, batch_size=16)),
+    ("maac", dict(dynamics_validation=0.25, members=16, batch_size=16)),
     ("mage-k", dict(model="simulator", batch_size=4, replay_capacity=80)),  # the simulator's states are in the rows
 ]
 
@@ -461,16 +461,6 @@ def test_divergence_stops_the_run_and_leaves_the_healthy_agent(tmp_path):
     play(tmp_path / "run", "Pendulum-v1")  # from the checkpoint, without the accident
 
 
-def test_divergence_with_reset_goes_on_and_is_counted(tmp_path):
-    agent = MAGEAgent("Pendulum-v1", out=tmp_path / "run", on_divergence="reset", **SETTINGS)
-    with pytest.warns(UserWarning, match="diverged at step 91.*Reset number 1"):
-        agent.learn(STEPS, callback=explode)
-    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
-    column = rows[0].split(",").index("resets")
-    assert [row.split(",")[column] for row in rows[1:]] == ["0", "0", "0", "1", "1", "1", "1"]
-    assert all(tensor.isfinite().all() for tensor in named_weights(agent.learner).values())
-
-
 def test_a_learning_rate_that_explodes_is_told_on_the_command_line(tmp_path, capsys):
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
     status = cli.main(["train", "--env", "Pendulum-v1", "--steps", "230", "--out", str(tmp_path / "run"), "--critic-lr", "1e6", *arguments])
@@ -483,7 +473,7 @@ def weights_after(folder, **settings):
 
 
 def test_determinism_of_learn_predict_sweep_and_load(tmp_path):
-    from mage_edu.sweep import make_jobs, run_sweep
+    from mage_edu.engine.sweep import make_jobs, run_sweep
 
     first, second = weights_after(tmp_path / "a"), weights_after(None)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -544,3 +534,17 @@ def test_a_million_transitions_of_a_humanoid_fit_the_predicted_memory():
     grown = int(Path("/proc/self/statm").read_text().split()[1]) * page - before
     predicted = 1_000_000 * 4 * (2 * 348 + 17 + 2)
     assert abs(grown - predicted) < 0.02 * predicted
+
+
+@pytest.mark.parametrize("algorithm, share", [("mage", 0.0), ("td3", 1.0)])
+def test_a_run_of_the_version_with_start_goes_on(tmp_path, algorithm, share):
+    """Made before `start` became `real_share` and before the table lost its column of resets."""
+    shutil.copytree(Path(__file__).parent / "data" / "runs-with-start" / algorithm, tmp_path / "run")
+    agent = MAGEAgent.load(tmp_path / "run")
+    saved = load_agent(tmp_path / "run")[1]
+    assert agent.config.real_share == share and agent.config.algorithm == algorithm and agent.num_timesteps == 80
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in named_weights(agent.learner).items())
+    agent.learn(40, reset_num_timesteps=False)
+    header, *rows = (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    assert header.startswith("step,episodes,resets") and [row.split(",")[0] for row in rows] == ["20", "40", "60", "80", "100", "120"]
+    assert not any(torch.equal(tensor, saved[name]) for name, tensor in named_weights(agent.learner).items() if name.startswith("critic.weights"))

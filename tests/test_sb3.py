@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mage_edu import MAGEAgent, train
+from mage_edu import MAGEAgent
+from mage_edu.engine import train
 from mage_edu.envs import make_env
 from mage_edu.evaluate import episode_returns
 from mage_edu.replay import Transitions

@@ -9,11 +9,23 @@ import pytest
 import torch
 
 from mage_edu.config import make_config
-from mage_edu.replay import Normalizer
-from mage_edu.storage import (
-    SCHEMA, RunFolder, Table, evaluation_curve, find_agent, load_agent, read_json, read_sealed, read_table, save_agent, write_atomic,
-    write_json, write_sealed, write_video,
+from mage_edu.engine.storage import (
+    SCHEMA,
+    RunFolder,
+    Table,
+    evaluation_curve,
+    find_agent,
+    load_agent,
+    read_json,
+    read_sealed,
+    read_table,
+    save_agent,
+    write_atomic,
+    write_json,
+    write_sealed,
+    write_video,
 )
+from mage_edu.replay import Normalizer
 
 # Runs each `work` in child processes, the k-th of which is killed just after its k-th step on the disk; prints the numbers of steps.
 KILLED_AT_EVERY_STEP = """

@@ -7,9 +7,10 @@ from importlib.util import find_spec
 
 import pytest
 
-from mage_edu import cli, sweep
-from mage_edu.storage import RunFolder, read_table
-from mage_edu.sweep import is_finished, make_jobs, read_sweep, read_times, run_sweep, time_curves, time_summary
+from mage_edu import cli
+from mage_edu.engine import sweep
+from mage_edu.engine.storage import RunFolder, read_table
+from mage_edu.engine.sweep import is_finished, make_jobs, read_sweep, read_times, run_sweep, time_curves, time_summary
 
 QUICK = ("warmup_steps=60,eval_interval=100,eval_episodes=2,dynamics_batches=2,"
          "batch_size=16,actor_width=16,critic_width=16,dynamics_width=16")

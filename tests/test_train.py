@@ -8,13 +8,23 @@ import torch
 
 from mage_edu.config import make_config
 from mage_edu.dynamics import held_out_losses
+from mage_edu.engine.train import (
+    Recorder,
+    act,
+    agent_update,
+    begin_episode,
+    build_learner,
+    derive_seeds,
+    dynamics_due,
+    dynamics_update,
+    environment_step,
+    episode_seed,
+    ready,
+    train,
+)
 from mage_edu.envs import make_env
 from mage_edu.evaluate import Evaluator
 from mage_edu.targets import Step, TargetNoise, bootstrapped_target
-from mage_edu.train import (
-    Recorder, act, agent_update, begin_episode, build_learner, derive_seeds, dynamics_due, dynamics_update, environment_step, episode_seed,
-    ready, train,
-)
 
 NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
 
@@ -172,7 +182,7 @@ def test_which_tables_get_which_rows():
     assert [row["step"] for row in tables["metrics"]] == [100, 200]
     assert [(row["step"], row["episode"]) for row in tables["evaluations"]] == [(s, e) for s in (130, 260) for e in range(3)]
     assert [row["step"] for row in tables["timings"]] == [130, 260]
-    assert set(tables["metrics"][0]) == {"step", "episodes", "resets"}
+    assert set(tables["metrics"][0]) == {"step", "episodes"}
     assert {"critic_loss", "value_loss", "gradient_loss", "dynamics_loss", "episode_return", "episode_length"} <= set(tables["metrics"][1])
     assert set(tables["evaluations"][0]) == {"step", "episode", "return"}
     parts = ("environment", "dynamics", "updates", "evaluation")
@@ -199,7 +209,7 @@ def test_the_recorder_averages_each_loss_over_its_own_count():
     recorder = Recorder()
     recorder.losses({"critic_loss": torch.tensor(1.0)})
     recorder.losses({"critic_loss": torch.tensor(3.0), "actor_loss": torch.tensor(-5.0)})
-    assert recorder.row(7, 2) == {"step": 7, "episodes": 2, "resets": 0, "critic_loss": 2.0, "actor_loss": -5.0}
+    assert recorder.row(7, 2) == {"step": 7, "episodes": 2, "critic_loss": 2.0, "actor_loss": -5.0}
 
 
 def test_updates_read_no_tensor():
@@ -289,11 +299,10 @@ def test_a_replay_smaller_than_the_warm_up_still_learns():
     assert ready(learner) and learner.updates == 11
 
 
-@pytest.mark.parametrize("early", [False, True])
-def test_the_loss_on_held_out_transitions_is_logged(early):
+def test_the_loss_on_held_out_transitions_is_logged():
     """And it is the loss of the weights that the round ends with."""
     env = make_env("Pendulum-v1")
-    learner = build_learner(make_config("mage", "tiny", dynamics_validation=0.2, dynamics_early_choice=early, warmup_steps=100), env)
+    learner = build_learner(make_config("mage", "tiny", dynamics_validation=0.2, warmup_steps=100), env)
     for _ in range(60):
         environment_step(learner, env)
     losses = dynamics_update(learner)

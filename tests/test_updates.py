@@ -8,14 +8,21 @@ from mage_edu.actor import Actor
 from mage_edu.config import make_config
 from mage_edu.critic import Critic
 from mage_edu.dynamics import Dynamics
+from mage_edu.engine.plain import plain_actor_loss, plain_critic_loss
 from mage_edu.envs import ActionScale, inverted_pendulum_reward, inverted_pendulum_termination
-from mage_edu.plain import plain_actor_loss, plain_critic_loss
+from mage_edu.networks import apply_gradients
 from mage_edu.replay import Transitions
 from mage_edu.targets import (
-    Step, TargetNoise, World, actor_objective, actor_weights, bootstrapped_target, draw_actor_noise, draw_noise, horizon_weights,
+    TargetNoise,
+    World,
+    actor_objective,
+    actor_weights,
+    bootstrapped_target,
+    draw_actor_noise,
+    draw_noise,
+    horizon_weights,
     target_and_action_gradient,
 )
-from mage_edu.networks import apply_gradients
 from mage_edu.updates import actor_gradients, actor_loss, critic_gradients, critic_loss, critic_target, polyak_update
 
 OBS_DIM, ACT_DIM, BATCH, MEMBERS = 4, 2, 24, 3

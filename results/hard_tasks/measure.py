@@ -38,7 +38,7 @@ import torch
 from mage_edu import MAGEAgent, make_env
 from mage_edu.actor import add_noise
 from mage_edu.dynamics import held_out_places
-from mage_edu.train import Learner, act, build_learner, dynamics_due, dynamics_update
+from mage_edu.engine.train import Learner, act, build_learner, dynamics_due, dynamics_update
 
 FOLDER = Path(__file__).parent
 MODEL = ("env", "size", "seed", "model", "clip", "step", "set", "part", "transitions", "columns", "nll", "median_nll", "rmse", "median_rmse")

@@ -8,7 +8,7 @@ import math
 import sys
 from pathlib import Path
 
-from mage_edu.storage import evaluation_curve, read_table
+from mage_edu.engine.storage import evaluation_curve, read_table
 
 COLUMNS = ("env", "reward", "termination", "seed", "step", "return")
 QUALITY = ("reward_r2", "reward_slope_cosine", "termination_calibration", "termination_precision", "termination_recall", "dynamics_loss")

@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 import gymnasium as gym
-import shimmy  # registers the environments
 import torch
 
 from mage_edu import MAGEAgent, make_env
+from mage_edu.engine.train import act
 from mage_edu.envs import limited
 from mage_edu.evaluate import Evaluator
-from mage_edu.train import act
 
 ENV = "dm_control/cartpole-balance-v0"
 SETTINGS = dict(updates_per_step=2, discount=0.98, polyak=0.02, critic_lr=0.003, dynamics_lr=0.005, dynamics_batch_size=128, imagined_noise=0.3,

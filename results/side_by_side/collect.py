@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from mage_edu import MAGEAgent
-from mage_edu.storage import rows_as_text, write_atomic
+from mage_edu.engine.storage import rows_as_text, write_atomic
 
 GAINS = ("climb_gain", "climb_gain_stderr", "true_gain", "true_gain_stderr")
 COLUMNS = ("env", "algorithm", "seed", *GAINS)
