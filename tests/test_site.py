@@ -135,7 +135,9 @@ def test_a_page_shows_all_of_its_notebook(pages):
         visible = [DIRECTIVE.sub("", source).strip() for source in sources if not re.search(r"^#\| *(hide|default_exp)", source)]
         assert [source for source in visible if source not in page.code] == [], notebook
         pictures = [attrs for tag, attrs in page.tags if tag == "img" and "_images/" in attrs.get("src", "")]
-        assert len(pictures) == sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", [])), notebook
+        drawn = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
+        linked = sum(len(re.findall(r"!\[[^\]]*\]\(", "".join(cell["source"]))) for cell in cells if cell["cell_type"] == "markdown")
+        assert len(pictures) == drawn + linked, notebook
 
 
 def directives(pages: Pages) -> list[str]:
