@@ -69,7 +69,7 @@ trace-check: install ## compare the trace with the one of a revision, made anew 
 docs: install ## build the site from the stored notebooks and the docstrings, in _docs/html
 	$(BIN)/python docs/build.py _docs
 
-# What README and quickstart show; on two cores it takes about three and a half hours. Finished runs are skipped when it is called again.
+# What the README and the page of results show; on two cores it takes about three and a half hours. Finished runs are skipped when it is called again.
 RESULTS_SWEEP = $(BIN)/mage-edu sweep --seeds 0 1 2 3 4 --size laptop --workers 2
 results: install ## measure the learning curves in results/ again
 	$(RESULTS_SWEEP) --envs HalfCheetah-v5 --algorithms mage dyna-td3 td3 --steps 10000 --out runs/halfcheetah

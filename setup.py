@@ -20,7 +20,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["mage_edu", "mage_edu.*"]),
-    package_data={"mage_edu": ["py.typed", "web_files/*"]},
+    package_data={"mage_edu": ["py.typed"]},
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
     extras_require={name: settings[f"{name.replace('-', '_')}_requirements"].split() for name in ("dev", "dask", "ray", "dm-control", "minari")},

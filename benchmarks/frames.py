@@ -23,7 +23,7 @@ from mage_edu.evaluate import rollout_frames
 @dataclass(frozen=True)
 class Strip:
     """Write the strip."""
-    run: tyro.conf.Positional[Path]
+    folder: tyro.conf.Positional[Path]  # of a run
     out: Path
     every: int = 12  # steps between two frames
     frames: int = 6
@@ -40,14 +40,14 @@ class Strip:
         step = frames[0].shape[0] // self.height
         return np.concatenate([frames[number][::step, ::step] for number in wanted], axis=1)
 
-    def run_it(self) -> None:
+    def run(self) -> None:
         """Draw and write."""
-        trained = MAGEAgent.load(self.run)
-        untrained = MAGEAgent(trained.env_id, **{name: value for name, value in trained.config.to_dict().items()})
+        trained = MAGEAgent.load(self.folder)
+        untrained = MAGEAgent(trained.env_id, **trained.config.to_dict())
         self.out.parent.mkdir(parents=True, exist_ok=True)
         imageio.imwrite(self.out, np.concatenate([self.row(untrained), self.row(trained)]), optimize=True)
         print(f"{self.out}: {self.out.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":
-    tyro.cli(Strip).run_it()
+    tyro.cli(Strip).run()

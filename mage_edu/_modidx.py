@@ -119,6 +119,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'mage_edu.config.check_range': ('engine/config.html#check_range', 'mage_edu/config.py'),
                                  'mage_edu.config.check_type': ('engine/config.html#check_type', 'mage_edu/config.py'),
                                  'mage_edu.config.make_config': ('engine/config.html#make_config', 'mage_edu/config.py'),
+                                 'mage_edu.config.renamed_settings': ('engine/config.html#renamed_settings', 'mage_edu/config.py'),
                                  'mage_edu.config.saved_settings': ('engine/config.html#saved_settings', 'mage_edu/config.py'),
                                  'mage_edu.config.unknown_name': ('engine/config.html#unknown_name', 'mage_edu/config.py')},
             'mage_edu.critic': { 'mage_edu.critic.Critic': ('course/critic.html#critic', 'mage_edu/critic.py'),

@@ -3,7 +3,8 @@
 # %% auto #0
 __all__ = ['POSITIVE_INTEGERS', 'POSITIVE', 'RANGES', 'TD3', 'DDPG', 'ALGORITHMS', 'SIZES', 'NameSettings', 'TargetSettings',
            'AgentSettings', 'DynamicsSettings', 'WorldSettings', 'RunSettings', 'check_type', 'check_range',
-           'unknown_name', 'check_choice', 'check_combinations', 'Config', 'saved_settings', 'make_config']
+           'unknown_name', 'check_choice', 'check_combinations', 'Config', 'renamed_settings', 'saved_settings',
+           'make_config']
 
 # %% ../nbs/engine/config.ipynb #002-py
 import dataclasses
@@ -296,18 +297,21 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 }
 
 # %% ../nbs/engine/config.ipynb #049-py
-def saved_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a run that this or an earlier version saved, under this version's names.
-
-    Settings that did not exist then have the defaults of `Config`, which change nothing.
-    """
+def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that this or an earlier version saved, under this version's names, without those that are gone."""
     settings = dict(settings)
     for name, harmless in (("dynamics_early_choice", False), ("on_divergence", "stop")):
         if settings.pop(name, harmless) != harmless:
             warnings.warn(f"the setting {name} of this run is gone, as no gain of it was measured; the run goes on without it.")
     if "start" in settings:  # before a share took its place
-        settings["real_share"] = {"replay": 1.0, "model": 0.0}.get(settings.pop("start"), -1.0)
-    return Config().to_dict() | settings
+        start = settings.pop("start")
+        settings["real_share"] = 1.0 if start == "replay" else 0.0 if start == "model" else start  # anything else is refused as a share
+    return settings
+
+
+def saved_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a run that this or an earlier version saved; those that came later have the defaults of `Config`, which change nothing."""
+    return Config().to_dict() | renamed_settings(settings)
 
 
 def make_config(algorithm: str = "mage", size: str = "laptop", **overrides: Any) -> Config:

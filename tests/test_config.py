@@ -173,6 +173,12 @@ def test_settings_that_are_gone_are_named_where_they_had_a_meaning(recwarn):
         assert make_config(**saved_settings(config.to_dict() | {"on_divergence": "reset"})) == config
 
 
+@pytest.mark.parametrize("start", ["modell", [], None, True])
+def test_a_former_switch_that_is_neither_is_refused(start):
+    with pytest.raises(ValueError, match="real_share"):
+        make_config(**saved_settings(make_config("mage", "tiny").to_dict() | {"start": start}))
+
+
 def test_a_file_with_the_former_switch_means_the_same():
     for name, start in (("td3", "replay"), ("mve-td3", "replay"), ("mage", "model"), ("maac", "model")):
         config = make_config(name, "laptop", seed=4)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ..config import Config, make_config, saved_settings
+from ..config import Config, make_config, renamed_settings, saved_settings
 from ..replay import Normalizer, RunningStats
 
 # %% auto #0
@@ -400,7 +400,8 @@ def config_from_dict(content: Any) -> Config:
     """The inverse of `Config.to_dict`. Raises `ValueError` for a field that is missing, unknown or refused by `Config`."""
     if not isinstance(content, dict):
         raise ValueError(f"config {content!r}: expected the settings by name.")
-    if missing := [name for name in SCHEMA_SETTINGS if name not in content and not (name == "real_share" and "start" in content)]:
+    content = renamed_settings(content)
+    if missing := [name for name in SCHEMA_SETTINGS if name not in content]:
         raise ValueError(f"the setting {', '.join(missing)} is missing; the file was written by another version.")
     return make_config(**saved_settings(content))
 
