@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mage_edu"
 # Imports flow one way: a module may import only modules to its left, and a module of the course none of the engine room.
 COURSE = ("config", "lqr", "theory", "fitting", "envs", "replay", "networks", "dynamics", "actor", "critic", "targets", "updates", "evaluate", "loop")
 ENGINE = tuple(f"engine.{name}" for name in (
-    "tasks", "environments", "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "resume", "bench", "sweep",
+    "tasks", "environments", "worlds", "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "resume", "bench", "sweep",
 ))
 FACE = ("agent", "cli")  # above both wings
 ABOVE_THE_FACE = ("engine.bench", "engine.sweep")  # they train agents, and only the command line calls them
