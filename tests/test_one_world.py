@@ -15,7 +15,19 @@ from mage_edu import MAGEAgent
 from mage_edu.engine.environments import EnvironmentFault, make_env, time_limit
 from mage_edu.engine.storage import RunFolder
 from mage_edu.engine.tasks import TASKS
-from mage_edu.engine.worlds import OneWorld, Recipe, belongings, copied, different, edited_paths, examine, first_difference, play_once, random_actions, shown
+from mage_edu.engine.worlds import (
+    OneWorld,
+    Recipe,
+    belongings,
+    copied,
+    different,
+    edited_paths,
+    examine,
+    first_difference,
+    play_once,
+    random_actions,
+    shown,
+)
 
 QUICK = dict(algorithm="td3", size="tiny", warmup_steps=40, dynamics_interval=20, dynamics_batches=4, batch_size=16, log_interval=20, eval_interval=40, eval_episodes=1,
              eval_max_steps=50, checkpoint_interval=20, actor_width=16, critic_width=16, dynamics_width=16, learned_width=16)

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import saved_settings
 from .checkpoint import State
 from .environments import checked_reset, checked_step
-from .storage import normalizer_from_dict, normalizer_to_dict
+from .storage import normalizer_from_dict, normalizer_to_dict, saved_settings
 from .train import Learner, episode_seed, in_env_units
 
 # %% auto #0

@@ -18,7 +18,18 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 
-from .environments import EnvironmentFault, arguments_of, checked_reset, checked_step, id_of, is_remakeable, json_can_hold, make_env, time_limit, wrappers
+from mage_edu.engine.environments import (
+    EnvironmentFault,
+    arguments_of,
+    checked_reset,
+    checked_step,
+    id_of,
+    is_remakeable,
+    json_can_hold,
+    make_env,
+    time_limit,
+    wrappers,
+)
 from .tasks import TASKS
 
 # %% auto #0
