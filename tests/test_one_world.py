@@ -11,7 +11,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from mage_edu import MAGEAgent
+from mage_edu import MAGEAgent, cli
+from mage_edu.engine.check import advised_discount, check
 from mage_edu.engine.environments import EnvironmentFault, make_env, time_limit
 from mage_edu.engine.storage import RunFolder
 from mage_edu.engine.tasks import TASKS
@@ -627,3 +628,55 @@ def test_run_folders_of_before_load(tmp_path):
     content = {name: value for name, value in read_sealed(path).items() if name not in ("world", "sha256", "schema")}
     write_sealed(path, content)
     assert MAGEAgent.load(tmp_path / "run").learn(10, reset_num_timesteps=False).num_timesteps == 55
+
+
+# The table of `mage-edu check`.
+
+
+class Hidden(Curriculum):
+    """Remembers, pays in thousands, and shows a number that never changes."""
+
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        return obs, 1000.0 * reward, *rest
+
+
+def verdicts(asked, **arguments) -> dict[str, tuple[str, str]]:
+    return {line.what: (line.verdict, line.words) for line in check(asked, **arguments)}
+
+
+def test_the_table_of_a_good_environment(capsys):
+    begin = time.process_time()
+    assert cli.main(["check", "Pendulum-v1"]) == 0
+    assert time.process_time() - begin < 10.0
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert len(rows) == 11 and set(rows) == {"good"}
+
+
+def test_the_table_names_what_is_wrong(monkeypatch):
+    table = verdicts(lambda: Hidden(gym.wrappers.TransformObservation(pendulum(), lambda obs: np.append(obs, np.float32(1.0)), gym.spaces.Box(-9.0, 9.0, (4,), np.float32))))
+    assert table["memory"][0] == table["bounds"][0] == table["rewards"][0] == "look" and table["copies"][0] == table["determinism"][0] == "good"
+    assert "Hidden.level" in table["memory"][1] and "observation 3 never changed" in table["bounds"][1] and "near 1" in table["rewards"][1]
+    assert "explains" in table["reward"][1]
+    weighed = gym.make("Hopper-v5")
+    weighed.unwrapped._ctrl_cost_weight = 2.0
+    reward = verdicts(weighed)["reward"]
+    assert reward[0] == "bad" and "not the one its name stands for" in reward[1]
+
+
+@pytest.mark.parametrize(("asked", "line", "words"), [
+    ("Pendulum-v77", "environment", "unknown environment"), (lambda: gym.wrappers.NormalizeReward(pendulum()), "one world", "return_rms"), (SharedByClass, "one world", "not apart"),
+    (lambda: Sloppy("reward None"), "contract", "expected one number"), (lambda: Sloppy("old step"), "Gymnasium's check", "step"), (lambda: gym.make("CartPole-v1"), "environment", "continuous actions"),
+])
+def test_the_table_of_what_cannot_be_used(asked, line, words):
+    verdict, said = verdicts(asked)[line]
+    assert verdict == "bad" and words in said
+
+
+def test_what_the_environment_draws_beside_its_seed_is_in_the_table():
+    assert verdicts(lambda: Restless(pendulum()))["determinism"][0] == "look"
+
+
+@pytest.mark.parametrize(("steps", "discount"), [(None, 0.99), (50, 0.95), (200, 0.95), (500, 0.98), (1000, 0.99), (20_000, 0.999)])
+def test_the_advised_discount(steps, discount):
+    assert advised_discount(steps) == discount

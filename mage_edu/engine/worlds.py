@@ -18,18 +18,7 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 
-from mage_edu.engine.environments import (
-    EnvironmentFault,
-    arguments_of,
-    checked_reset,
-    checked_step,
-    id_of,
-    is_remakeable,
-    json_can_hold,
-    make_env,
-    time_limit,
-    wrappers,
-)
+from .environments import EnvironmentFault, arguments_of, checked_reset, checked_step, id_of, is_remakeable, json_can_hold, make_env, time_limit, wrappers
 from .tasks import TASKS
 
 # %% auto #0
@@ -474,7 +463,7 @@ STATISTICS = {
 
 def some(names: Any, most: int = 6) -> str:
     """A list of names for a sentence, cut where it is long."""
-    names = list(names)
+    names = [str(name) for name in names]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
