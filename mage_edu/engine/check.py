@@ -14,7 +14,16 @@ import torch
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 from ..config import make_config
-from .environments import EnvironmentFault, checked_reset, checked_step, id_of, reward_fn, termination_fn, time_limit, why_unknown
+from mage_edu.engine.environments import (
+    EnvironmentFault,
+    checked_reset,
+    checked_step,
+    id_of,
+    reward_fn,
+    termination_fn,
+    time_limit,
+    why_unknown,
+)
 from .learned import measured, train_learned
 from .train import build_learner
 from .worlds import Asked, Findings, Make, examine, random_actions, refuse_statistics, some, told, ways

@@ -11,26 +11,37 @@ import random
 import time
 import types
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 import gymnasium as gym
 import mujoco
 import numpy as np
 
-from .environments import EnvironmentFault, arguments_of, checked_reset, checked_step, id_of, is_remakeable, json_can_hold, make_env, time_limit, wrappers
+from mage_edu.engine.environments import (
+    EnvironmentFault,
+    arguments_of,
+    checked_reset,
+    checked_step,
+    id_of,
+    is_remakeable,
+    json_can_hold,
+    make_env,
+    time_limit,
+    wrappers,
+)
 from .tasks import TASKS
 
 # %% auto #0
 __all__ = ['LEFT_OUT', 'MODEL_PARTS', 'STATE', 'DEEPEST', 'MOST', 'Asked', 'Make', 'RECORDERS', 'PLAIN', 'SEED', 'OTHER_SEED',
-           'STEPS', 'LONGEST', 'BUDGET', 'WHOLE', 'STATISTICS', 'UNSEEN', 'layers', 'public_names', 'model_fields',
-           'integration_state', 'parts_of_value', 'class_attributes', 'foreign', 'contents', 'comparable', 'short',
-           'belongings', 'different', 'Recipe', 'drawing_parts', 'without_recorders', 'copied', 'carry_physics',
-           'with_pictures', 'takes_render_mode', 'called', 'Trace', 'random_actions', 'play_once', 'first_difference',
-           'names_in', 'held', 'held_by_functions', 'with_own_copying', 'Findings', 'Stirring', 'examine',
-           'examine_original', 'set_back', 'is_number', 'constants_of', 'edited_paths', 'some', 'statistics_refusal',
+           'STEPS', 'LONGEST', 'BUDGET', 'WHOLE', 'STATISTICS', 'UNSEEN', 'some', 'layers', 'public_names',
+           'model_fields', 'integration_state', 'parts_of_value', 'class_attributes', 'foreign', 'contents',
+           'comparable', 'short', 'belongings', 'different', 'Recipe', 'drawing_parts', 'without_recorders', 'copied',
+           'carry_physics', 'with_pictures', 'takes_render_mode', 'called', 'Trace', 'random_actions', 'play_once',
+           'first_difference', 'names_in', 'held', 'held_by_functions', 'with_own_copying', 'Findings', 'Stirring',
+           'examine', 'unchanged', 'examine_original', 'set_back', 'constants_of', 'edited_paths', 'statistics_refusal',
            'refuse_statistics', 'keeps_statistics', 'running_statistics', 'counters', 'told', 'Way', 'is_same_outside',
-           'carried', 'ways', 'OneWorld', 'gathered', 'shown', 'other_world']
+           'carried', 'ways', 'apart', 'OneWorld', 'gathered', 'shown', 'other_world']
 
 # %% ../../nbs/engine/worlds.ipynb #worl-05
 LEFT_OUT = {  # attributes that describe or draw an environment, and do not move it
@@ -40,6 +51,12 @@ LEFT_OUT = {  # attributes that describe or draw an environment, and do not move
 MODEL_PARTS = ("opt", "stat")  # of a MuJoCo model, besides its arrays
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)  # all that MuJoCo's next step depends on
 DEEPEST, MOST = 7, 20_000  # levels of attributes, and values in all, that are looked at
+
+
+def some(names: Any, most: int = 6) -> str:
+    """A list of names for a sentence, cut where it is long."""
+    names = [str(name) for name in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def layers(env: gym.Env) -> list[gym.Env]:
@@ -352,6 +369,7 @@ class Findings:
     shared: str | None = None  # one copy moves another, or the original
     foreign: str | None = None  # the copy is not the original
     holders: tuple[str, ...] = ()  # functions and attributes that may be why
+    constants: frozenset[str] = frozenset()  # paths of numbers that no reset and no step has changed
 
     @property
     def is_copy(self) -> bool:
@@ -381,26 +399,35 @@ class Stirring:
 
 def examine(make: Make, original: gym.Env | None = None) -> Findings:
     """What fresh environments of `make` show; `original`, where they are copies of one, is played too if something in it is not plain, and set back."""
-    first, second, third = make(), make(), make()
-    before = belongings(original) if original is not None else {}
+    first, second, third = trio = make(), make(), make()
+    if len({id(env.unwrapped) for env in (*trio, original) if env is not None}) < 3 + (original is not None):
+        return Findings(shared="the function gives the same environment again when it is called again")
+    before, samples = belongings(original) if original is not None else {}, [belongings(first)]
     actions, others = (random_actions(first, seed, STEPS) for seed in (SEED, OTHER_SEED))
     once, twin = play_once(first, SEED, actions), play_once(second, SEED, actions)
-    play_once(first, OTHER_SEED, random_actions(first, OTHER_SEED, LONGEST), seconds=BUDGET)
+    samples += [once.after_reset, belongings(first)]
+    samples += [play_once(first, OTHER_SEED, random_actions(first, OTHER_SEED, LONGEST), seconds=BUDGET).after_reset, belongings(first)]
     again = play_once(first, SEED, actions)
     kept = tuple(different(once.after_reset, again.after_reset))
+    findings = Findings(remembered=kept, constants=unchanged(first, [*samples, again.after_reset]))
     if (gap := first_difference(once, twin)) is not None:
-        repeats = first_difference(once, again) is None
-        names = tuple(different(once.after_reset, twin.after_reset)) if repeats else kept
-        return Findings(unequal=gap, remembered=names) if repeats else Findings(undetermined=gap, remembered=names)
-    memory = first_difference(once, again)
+        if first_difference(once, again) is not None:
+            return replace(findings, undetermined=gap)
+        return replace(findings, unequal=gap, remembered=tuple(different(once.after_reset, twin.after_reset)))
     shared = first_difference(once, play_once(third, SEED, actions, Stirring(second, others)))
-    holders = () if original is None else tuple(dict.fromkeys([*held_by_functions(original), *with_own_copying(original)]))
-    findings = Findings(memory=memory, remembered=kept, shared=shared, holders=holders)
+    findings = replace(findings, memory=first_difference(once, again), shared=shared)
     if original is None or shared:
         return findings
     if moved := different(before, belongings(original)):
-        return Findings(memory=memory, remembered=kept, shared=f"{', '.join(moved)} of the original has changed", holders=tuple(moved))
-    return examine_original(make, original, findings, once, actions, others) if holders else findings
+        return replace(findings, shared=f"{some(moved)} of the original has changed", holders=tuple(moved))
+    holders = tuple(dict.fromkeys([*held_by_functions(original), *with_own_copying(original)]))
+    return examine_original(make, original, replace(findings, holders=holders), once, actions, others) if holders else findings
+
+
+def unchanged(env: gym.Env, samples: list[dict[str, str]]) -> frozenset[str]:
+    """The paths of an environment's numbers that are the same in all these samples of its belongings."""
+    numbers = {path for path, value in contents(env) if isinstance(value, (int, float, np.number, np.ndarray)) and not isinstance(value, bool)}
+    return frozenset(path for path, value in samples[0].items() if path in numbers and all(sample.get(path) == value for sample in samples))
 
 
 def examine_original(make: Make, original: gym.Env, findings: Findings, once: Trace, actions: np.ndarray, others: np.ndarray) -> Findings:
@@ -414,8 +441,8 @@ def examine_original(make: Make, original: gym.Env, findings: Findings, once: Tr
     if findings.memory:  # then it need not be where the copies were
         return findings
     if beside is not None:
-        return Findings(**{**vars(findings), "shared": f"with the original moved, a copy shows {beside}"})
-    return Findings(**{**vars(findings), "foreign": foreign_gap})
+        return replace(findings, shared=f"with the original moved, a copy shows {beside}")
+    return replace(findings, foreign=foreign_gap)
 
 
 def set_back(env: gym.Env, kept: gym.Env) -> None:
@@ -434,17 +461,12 @@ def set_back(env: gym.Env, kept: gym.Env) -> None:
                 mujoco.mj_copyData(now, now.model, value)
 
 # %% ../../nbs/engine/worlds.ipynb #worl-19
-def is_number(value: Any) -> bool:
-    """Whether a value is a number or an array; flags and texts are none."""
-    return isinstance(value, (int, float, np.number, np.ndarray)) and not isinstance(value, bool)
-
-
 def constants_of(env: gym.Env, steps: int = LONGEST) -> frozenset[str]:
     """The paths of a fresh environment whose numbers no reset and no step changes; the environment is played, for at most so many steps."""
-    samples, numbers = [belongings(env)], {path for path, value in contents(env) if is_number(value)}
+    samples = [belongings(env)]
     for seed, length in ((SEED, min(steps, STEPS)), (OTHER_SEED, steps)):
         samples += [play_once(env, seed, random_actions(env, seed, length), seconds=BUDGET / 2).after_reset, belongings(env)]
-    return frozenset(path for path, value in samples[0].items() if path in numbers and all(sample.get(path) == value for sample in samples))
+    return unchanged(env, samples)
 
 
 def edited_paths(env: gym.Env, fresh: gym.Env) -> list[str]:
@@ -459,12 +481,6 @@ STATISTICS = {
     gym.wrappers.NormalizeObservation: ("obs_rms", "mage_edu standardizes observations itself (standardize_obs=True)"),
     gym.wrappers.NormalizeReward: ("return_rms", "a fixed scale does the same, as in TransformReward(env, lambda reward: 0.1 * reward)"),
 }
-
-
-def some(names: Any, most: int = 6) -> str:
-    """A list of names for a sentence, cut where it is long."""
-    names = [str(name) for name in names]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def statistics_refusal(env_id: str, where: str, instead: str) -> ValueError:
@@ -565,9 +581,7 @@ def ways(asked: Asked, env: gym.Env) -> Iterator[Way]:
     is_made_again = fresh is not None and is_same_outside(env, fresh)
     edited = edited_paths(env, fresh) if is_made_again else []
     if not isinstance(asked, gym.Env):
-        if called(asked, {}).unwrapped is env.unwrapped:
-            raise ValueError(f"environment {id_of(env)}: the function gives the same environment again when it is called again; let it make a new one each time.")
-        yield Way(lambda **pictures: called(asked, pictures), not is_made_again or bool(edited), None)
+        yield Way(lambda **pictures: apart(called(asked, pictures), env), not is_made_again or bool(edited), None)
         return
     if is_made_again and not edited:
         yield Way(recipe, False, env)
@@ -580,6 +594,13 @@ def ways(asked: Asked, env: gym.Env) -> Iterator[Way]:
     if edited:
         yield Way(carried(recipe, kept, edited), True, env)
     yield Way(lambda **pictures: with_pictures(copied(kept), pictures), True, env)
+
+
+def apart(made: gym.Env, env: gym.Env) -> gym.Env:
+    """What a user's function has made; `ValueError` where it is the agent's own environment once more."""
+    if made.unwrapped is env.unwrapped:
+        raise ValueError(f"environment {id_of(env)}: the function gives the same environment again when it is called again; let it make a new one each time.")
+    return made
 
 
 class OneWorld:
@@ -596,13 +617,13 @@ class OneWorld:
         """Find a way to make environments like this one, and prove it."""
         refuse_statistics(self.env)
         for way in ways(asked, self.env):
-            findings = Findings() if self.is_trusted(asked) else examine(way.make, way.original)
+            findings = Findings(constants=constants_of(way.make(), 3)) if self.is_trusted(asked) else examine(way.make, way.original)
             if findings.is_copy:
                 break
         self.make, self.by_hand = way.make, way.by_hand
         self.notices = told(self.env, findings)
         self.repeats = not (findings.undetermined or findings.unequal or findings.memory)
-        self.constants = constants_of(self.make(), 3 if self.is_trusted(asked) else LONGEST)
+        self.constants = findings.constants
         self.noticed, self.known_facts = self.now(), None
 
     @staticmethod
@@ -628,7 +649,6 @@ class OneWorld:
             values = {path: value for path, value in belongings(env).items() if path in self.constants} if self.by_hand else {}
             self.known_facts = {"wrappers": [name for layer in wrappers(env) if (name := type(layer).__name__) not in UNSEEN], "time_limit": time_limit(env),
                                 "constants": gathered(values)} | (shown(env) if self.repeats else {})
-            env.close()
         return self.known_facts
 
 
