@@ -25,22 +25,9 @@ from mage_edu.targets import (
 )
 
 # %% auto #0
-__all__ = ['LOSSES', 'CriticLossFn', 'huber', 'half_square', 'CriticTarget', 'valued', 'trusted', 'stored_target',
-           'imagined_target', 'split', 'joined', 'critic_target', 'CriticLoss', 'critic_loss', 'actor_loss',
-           'critic_gradients', 'actor_gradients', 'critic_gradients_of', 'check_critic_loss', 'polyak_update']
-
-# %% ../nbs/course/15_updates.ipynb #005-py
-def huber(error: Tensor) -> Tensor:
-    """Huber's loss with threshold 1, elementwise: quadratic near 0, linear beyond."""
-    return F.huber_loss(error, torch.zeros_like(error), reduction="none")
-
-
-def half_square(error: Tensor) -> Tensor:
-    """Half the square, elementwise: Huber's loss without its linear part."""
-    return 0.5 * error.square()
-
-
-LOSSES = {"huber": huber, "squared": half_square}
+__all__ = ['LOSSES', 'CriticLossFn', 'CriticTarget', 'valued', 'trusted', 'stored_target', 'imagined_target', 'split', 'joined',
+           'critic_target', 'huber', 'half_square', 'CriticLoss', 'critic_loss', 'actor_loss', 'critic_gradients',
+           'actor_gradients', 'critic_gradients_of', 'check_critic_loss', 'polyak_update']
 
 # %% ../nbs/course/15_updates.ipynb #008-py
 class CriticTarget(NamedTuple):
@@ -118,6 +105,19 @@ def critic_target(config: Config, world: World | None, actor: Actor, target_acto
         return imagined_target(config, world, actor, *networks, batch, noise)
     stored, imagined = split(batch, noise, count)
     return joined(stored_target(config, world, *networks, *stored), imagined_target(config, world, actor, *networks, *imagined))
+
+# %% ../nbs/course/15_updates.ipynb #005-py
+def huber(error: Tensor) -> Tensor:
+    """Huber's loss with threshold 1, elementwise: quadratic near 0, linear beyond."""
+    return F.huber_loss(error, torch.zeros_like(error), reduction="none")
+
+
+def half_square(error: Tensor) -> Tensor:
+    """Half the square, elementwise: Huber's loss without its linear part."""
+    return 0.5 * error.square()
+
+
+LOSSES = {"huber": huber, "squared": half_square}
 
 # %% ../nbs/course/15_updates.ipynb #025-py
 class CriticLoss(NamedTuple):
