@@ -29,6 +29,7 @@ from joblib import Parallel, delayed, parallel_config
 from ..agent import MAGEAgent
 from ..config import Config, make_config, saved_settings, unknown_name
 from .checkpoint import newest_checkpoint
+from .environments import check_id
 from mage_edu.engine.storage import (
     DIAGNOSTICS,
     RunFolder,
@@ -41,7 +42,6 @@ from mage_edu.engine.storage import (
     write_atomic,
     write_json,
 )
-from ..envs import check_id
 from ..evaluate import Curve, summarize
 
 # %% ../../nbs/engine/sweep.ipynb #008-py
