@@ -14,11 +14,11 @@ ENGINE = tuple(f"engine.{name}" for name in (
     "tasks", "environments", "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "resume", "bench", "sweep",
 ))
 FACE = ("agent", "cli")  # above both wings
-BESIDE_THE_FACE = ("exercises",)  # for lessons: no module imports it
+BESIDE_THE_FACE = ("probes", "exercises")  # for lessons: no module of the others imports them
 ABOVE_THE_FACE = ("engine.bench", "engine.sweep")  # they train agents, and only the command line calls them
 ORDER = (*COURSE, *(name for name in ENGINE if name not in ABOVE_THE_FACE), *FACE[:-1], *ABOVE_THE_FACE, FACE[-1], *BESIDE_THE_FACE)
 NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "ipywidgets", "notebook", "pytest"}
-CALLS_GYMNASIUM = ("envs", "engine.tasks", "engine.environments")
+CALLS_GYMNASIUM = ("envs", "engine.tasks", "engine.environments", "probes")
 ONLY_IN = {"argparse": "cli", "tyro": "cli"}
 PICKLING_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "torch.serialization.load", "joblib.dump", "joblib.load"}
