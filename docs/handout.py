@@ -1,4 +1,5 @@
-"""The handout from the lessons: `python docs/handout.py FOLDER` writes a student's copy without solutions, an instructor's copy and a zip.
+"""The handout from the lessons: `python docs/handout.py FOLDER` writes a student's copy without solutions, an
+instructor's copy, a zip, and tests for otter-grader.
 
 `python docs/handout.py --grade SUBMISSION.ipynb LESSON.ipynb results.json` runs the lesson with the stubs of a submission in the place
 of its own, and writes what the checks say as Gradescope reads it. A submission is somebody else's code: grade it where it can do no harm.
@@ -116,6 +117,23 @@ def with_answers_of(submission: NotebookNode, lesson: NotebookNode, results: Pat
     return graded
 
 
+def otter_test(card: Card, check: str) -> str:
+    """The file by which otter-grader tests one card: the lesson's own check, whatever the submission has made of its copy."""
+    return "\n".join([
+        "from otter.test_files import test_case", "", "OK_FORMAT = False", f"name = {card.title!r}", f"points = {card.points}", f"CHECK = {check!r}", "", "",
+        "@test_case(points=points, hidden=False)", "def test_card(env):", '    exec("from mage_edu.exercises import *\\n" + CHECK, env)',
+        f"    said = env[{card.check!r}](env.get({card.name!r}))", "    assert said.passed, str(said)", "",
+    ])
+
+
+def write_otter(folder: Path, lesson: NotebookNode) -> None:
+    """Write a lesson's tests for otter-grader: `otter generate -t FOLDER -o autograder.zip`, then `otter run -a autograder.zip SUBMISSION.ipynb`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for number, card in enumerate(cards(lesson), 1):
+        (folder / f"card{number}.py").write_text(otter_test(card, lesson.cells[card.stub + 1].source), encoding="utf-8")
+
+
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """Run a notebook from top to bottom in a kernel of its own, as if it lay in `folder`."""
     from nbclient import NotebookClient
@@ -137,13 +155,18 @@ def lessons(root: Path) -> list[Path]:
 
 
 def write(out: Path, root: Path) -> list[Path]:
-    """Write both copies, each laid out as the repository with the results that lessons read, and the student's as a zip; returns the student's notebooks."""
+    """Write both copies, each with all that lessons read or link to where the repository has it, and the student's as a zip; returns the student's notebooks."""
+    hidden = shutil.ignore_patterns(".*")
     for name, version in (("student", students), ("instructor", instructors)):
         shutil.rmtree(out / name, ignore_errors=True)
-        (out / name / "nbs" / "course").mkdir(parents=True)
-        shutil.copytree(root / "results", out / name / "results")
+        for folder in ("nbs/course", "nbs/appendix", "nbs/engine", "results"):
+            shutil.copytree(root / folder, out / name / folder, ignore=hidden)
+        for file in ("LICENSE", "CONTRIBUTING.md"):
+            shutil.copyfile(root / file, out / name / file)
         for lesson in lessons(root):
             nbformat.write(version(nbformat.read(lesson, as_version=4)), out / name / "nbs" / "course" / lesson.name)
+    for lesson in lessons(root):
+        write_otter(out / "otter" / lesson.stem, nbformat.read(lesson, as_version=4))
     shutil.make_archive(str(out / "student"), "zip", out / "student")
     return sorted((out / "student" / "nbs" / "course").glob("*.ipynb"))
 
@@ -168,5 +191,5 @@ if __name__ == "__main__":
         fold(ROOT)
     else:
         written = write(arguments.folder, ROOT)
-        print(f"{len(written)} lessons: {arguments.folder}/student.zip, {arguments.folder}/student, {arguments.folder}/instructor")
+        print(f"{len(written)} lessons: {arguments.folder}/student.zip, {arguments.folder}/student, {arguments.folder}/instructor, {arguments.folder}/otter")
     sys.exit(0)

@@ -180,7 +180,11 @@ def test_the_handout_is_written(tmp_path):
     assert [path.stem for path in written] == list(LESSONS)
     with zipfile.ZipFile(tmp_path / "student.zip") as archive:
         names = archive.namelist()
-    assert {f"nbs/course/{name}.ipynb" for name in LESSONS} <= set(names) and any(name.startswith("results/") for name in names)
+    assert {f"nbs/course/{name}.ipynb" for name in LESSONS} <= set(names) and not any(name.endswith(".py") for name in names)
+    for path in written:
+        text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+        for link in re.findall(r"\]\(([^)#:\s]+)[^)]*\)", text):
+            assert (path.parent / link).resolve().is_file() and (path.parent / link).resolve().is_relative_to(tmp_path / "student"), link
     instructor = nbformat.read(tmp_path / "instructor" / "nbs" / "course" / f"{RUN_HERE}.ipynb", as_version=4)
     folded = [cell for cell in instructor.cells if cell.metadata.get("jupyter", {}).get("source_hidden")]
     assert len(folded) == len(handout.cards(LESSONS[RUN_HERE])) + 1
