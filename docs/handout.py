@@ -4,7 +4,8 @@ instructor's copy, a zip, and tests for otter-grader.
 `python docs/handout.py --grade SUBMISSION.ipynb LESSON.ipynb results.json` runs the lesson with the stubs of a submission in the place
 of its own, and writes what the checks say as Gradescope reads it. A submission is somebody else's code: grade it where it can do no harm.
 
-`python docs/handout.py --fold` folds the solutions of the lessons themselves, for who opens them in JupyterLab.
+`python docs/handout.py --fold` folds the solutions of the lessons themselves, for who opens them in JupyterLab, and `--foot` gives a last
+cell that says with which versions it ran to every lesson that has none; run the lesson then.
 
 Cells are told by their tags: `stub`, `check`, `solution`, `guard`. CONTRIBUTING.md says how a card is laid out.
 """
@@ -179,16 +180,29 @@ def fold(root: Path) -> None:
             nbformat.write(folded, lesson)
 
 
+def foot(root: Path) -> None:
+    """Append the cell that says what a lesson ran with, where it is missing."""
+    for lesson in lessons(root):
+        notebook = nbformat.read(lesson, as_version=4)
+        if not any("versions" in tags(cell) for cell in notebook.cells):
+            source = "#| echo: false\nfrom mage_edu.exercises import ran_with\n\nprint(ran_with())"
+            notebook.cells.append(nbformat.v4.new_code_cell(source, id=f"{lesson.stem.split('_')[0]}-versions", metadata={"tags": ["versions"]}))
+            nbformat.write(notebook, lesson)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("_handout"))
     parser.add_argument("--grade", nargs=3, type=Path, metavar=("SUBMISSION", "LESSON", "RESULTS"))
     parser.add_argument("--fold", action="store_true")
+    parser.add_argument("--foot", action="store_true")
     arguments = parser.parse_args()
     if arguments.grade:
         grade(*arguments.grade)
-    elif arguments.fold:
-        fold(ROOT)
+    elif arguments.fold or arguments.foot:
+        for wanted, change in ((arguments.fold, fold), (arguments.foot, foot)):
+            if wanted:
+                change(ROOT)
     else:
         written = write(arguments.folder, ROOT)
         print(f"{len(written)} lessons: {arguments.folder}/student.zip, {arguments.folder}/student, {arguments.folder}/instructor, {arguments.folder}/otter")

@@ -22,6 +22,7 @@ from mage_edu.exercises import (
     goes_down,
     gradescope,
     prove_check,
+    ran_with,
     same_array,
     same_direction,
     write_results,
@@ -103,6 +104,17 @@ def test_results_are_what_gradescope_reads(tmp_path):
     assert written["tests"][1]["output"] == "not yet: look there"
     with pytest.raises(ValueError, match="Card 4"):
         gradescope({"Card 1": Answer("right")}, {"Card 4": 1})
+
+
+def test_a_sentence_says_what_it_ran_with():
+    assert re.fullmatch(r"Last run with Python 3\.\d+\.\d+\S*, mage_edu \S+, torch \S+, numpy \S+, gymnasium \S+, mujoco \S+\.", ran_with())
+
+
+def test_what_a_lesson_ran_with_is_its_last_cell():
+    for name, lesson in LESSONS.items():
+        places = [place for place, cell in enumerate(lesson.cells) if "versions" in handout.tags(cell)]
+        assert places in ([], [len(lesson.cells) - 1]), name
+        assert all("Last run with Python" in str(lesson.cells[place].outputs) for place in places), name
 
 
 # the cards of the lessons
