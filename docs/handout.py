@@ -136,10 +136,10 @@ def write_otter(folder: Path, lesson: NotebookNode) -> None:
 
 
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """Run a notebook from top to bottom in a kernel of its own, as if it lay in `folder`."""
+    """Run a notebook from top to bottom in a kernel of its own, as if it lay in `folder`; a cell may take ten minutes."""
     from nbclient import NotebookClient
 
-    client = NotebookClient(notebook, kernel_name="python3", timeout=None, resources={"metadata": {"path": str(folder)}},
+    client = NotebookClient(notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": str(folder)}},
                             extra_arguments=["--log-level=CRITICAL"])
     return client.execute()
 
