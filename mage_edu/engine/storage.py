@@ -342,9 +342,9 @@ def check_agent_path(path: Path) -> None:
 
 def agent_description(env: Mapping[str, Any], config: Config, num_timesteps: int, normalizer: Normalizer) -> dict[str, Any]:
     """What agent.json holds besides the digests; `env` has the environment's id and the arguments it was made
-    with, and whether it was made by hand."""
-    by_hand = {"env_by_hand": True} if env.get("by_hand") else {}
-    return by_hand | {
+    with, whether it was made by hand, and what its world showed."""
+    more = ({"env_by_hand": True} if env.get("by_hand") else {}) | ({"world": env["world"]} if "world" in env else {})
+    return more | {
         "env": env["id"], "env_arguments": env["arguments"], "num_timesteps": num_timesteps, "config": config.to_dict(), "normalizer": normalizer_to_dict(normalizer),
     }
 
