@@ -195,7 +195,7 @@ def test_the_handout_is_written(tmp_path):
     assert {f"nbs/course/{name}.ipynb" for name in LESSONS} <= set(names) and not any(name.startswith(("mage_edu", "docs", "tests")) for name in names)
     for path in written:
         text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
-        for link in re.findall(r"\]\(([^)#:\s]+)[^)]*\)", text):
+        for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)", text):
             assert (path.parent / link).resolve().is_file() and (path.parent / link).resolve().is_relative_to(tmp_path / "student"), link
     instructor = nbformat.read(tmp_path / "instructor" / "nbs" / "course" / f"{RUN_HERE}.ipynb", as_version=4)
     folded = [cell for cell in instructor.cells if cell.metadata.get("jupyter", {}).get("source_hidden")]
