@@ -33,15 +33,15 @@ from mage_edu.engine.environments import (
 from .tasks import TASKS
 
 # %% auto #0
-__all__ = ['LEFT_OUT', 'MODEL_PARTS', 'STATE', 'DEEPEST', 'MOST', 'Asked', 'Make', 'RECORDERS', 'PLAIN', 'SEED', 'OTHER_SEED',
-           'STEPS', 'LONGEST', 'BUDGET', 'WHOLE', 'STATISTICS', 'UNSEEN', 'some', 'layers', 'public_names',
-           'model_fields', 'integration_state', 'parts_of_value', 'class_attributes', 'foreign', 'contents',
-           'comparable', 'short', 'belongings', 'different', 'Recipe', 'drawing_parts', 'without_recorders', 'copied',
-           'carry_physics', 'with_pictures', 'takes_render_mode', 'called', 'Trace', 'random_actions', 'play_once',
-           'first_difference', 'names_in', 'held', 'held_by_functions', 'with_own_copying', 'Findings', 'Stirring',
-           'examine', 'unchanged', 'examine_original', 'set_back', 'constants_of', 'edited_paths', 'statistics_refusal',
-           'refuse_statistics', 'keeps_statistics', 'running_statistics', 'counters', 'told', 'Way', 'is_same_outside',
-           'carried', 'ways', 'apart', 'OneWorld', 'gathered', 'shown', 'other_world']
+__all__ = ['LEFT_OUT', 'MODEL_PARTS', 'STATE', 'DEEPEST', 'MOST', 'LARGE', 'Asked', 'Make', 'RECORDERS', 'PLAIN', 'SEED',
+           'OTHER_SEED', 'STEPS', 'LONGEST', 'BUDGET', 'WHOLE', 'STATISTICS', 'UNSEEN', 'some', 'layers',
+           'public_names', 'model_fields', 'integration_state', 'parts_of_value', 'class_attributes', 'foreign',
+           'contents', 'comparable', 'short', 'belongings', 'different', 'Recipe', 'drawing_parts', 'without_recorders',
+           'copied', 'carry_physics', 'with_pictures', 'takes_render_mode', 'called', 'Trace', 'random_actions',
+           'play_once', 'first_difference', 'names_in', 'held', 'held_by_functions', 'with_own_copying', 'Findings',
+           'Stirring', 'examine', 'unchanged', 'examine_original', 'set_back', 'constants_of', 'edited_paths',
+           'statistics_refusal', 'refuse_statistics', 'keeps_statistics', 'running_statistics', 'counters', 'told',
+           'Way', 'is_same_outside', 'carried', 'ways', 'apart', 'OneWorld', 'gathered', 'shown', 'other_world']
 
 # %% ../../nbs/engine/worlds.ipynb #worl-05
 LEFT_OUT = {  # attributes that describe or draw an environment, and do not move it
@@ -51,6 +51,7 @@ LEFT_OUT = {  # attributes that describe or draw an environment, and do not move
 MODEL_PARTS = ("opt", "stat")  # of a MuJoCo model, besides its arrays
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)  # all that MuJoCo's next step depends on
 DEEPEST, MOST = 7, 20_000  # levels of attributes, and values in all, that are looked at
+LARGE = 4_000_000  # bytes of an array that is compared in samples only
 
 
 def some(names: Any, most: int = 6) -> str:
@@ -150,7 +151,10 @@ def comparable(value: Any) -> bytes | None:
             array = np.asarray(value)
         except Exception:  # an array of another package, on a device or otherwise out of reach
             return None
-        return repr((array.shape, array.dtype.str)).encode() + array.tobytes() if array.dtype.kind in "biufc" else None
+        if array.dtype.kind not in "biufc":
+            return None
+        some_of_it = array if array.nbytes <= LARGE else array.ravel()[:: array.size // 10_000]  # a table of gigabytes is not read a dozen times
+        return repr((array.shape, array.dtype.str)).encode() + some_of_it.tobytes()
     return None
 
 
@@ -233,9 +237,10 @@ def carry_physics(source: gym.Env, target: gym.Env, names: list[str]) -> None:
 
 
 def with_pictures(env: gym.Env, pictures: Mapping[str, Any]) -> gym.Env:
-    """An environment that draws as asked, where it says that it can."""
-    if pictures.get("render_mode") in env.metadata.get("render_modes", ()):
-        env.unwrapped.render_mode = pictures["render_mode"]
+    """An environment that draws as asked, where it says that it can; no copy opens a window of its own."""
+    mode = pictures.get("render_mode")
+    if mode in env.metadata.get("render_modes", ()) or env.render_mode == "human":
+        env.unwrapped.render_mode = mode
     return env
 
 
@@ -369,6 +374,7 @@ class Findings:
     shared: str | None = None  # one copy moves another, or the original
     foreign: str | None = None  # the copy is not the original
     holders: tuple[str, ...] = ()  # functions and attributes that may be why
+    counted: tuple[str, ...] = ()  # of these, those that the seed determines in a fresh environment
     constants: frozenset[str] = frozenset()  # paths of numbers that no reset and no step has changed
 
     @property
@@ -415,7 +421,8 @@ def examine(make: Make, original: gym.Env | None = None) -> Findings:
             return replace(findings, undetermined=gap)
         return replace(findings, unequal=gap, remembered=tuple(different(once.after_reset, twin.after_reset)))
     shared = first_difference(once, play_once(third, SEED, actions, Stirring(second, others)))
-    findings = replace(findings, memory=first_difference(once, again), shared=shared)
+    counted = tuple(path for path in kept if twin.after_reset.get(path) == once.after_reset[path])  # a clock is not among them
+    findings = replace(findings, memory=first_difference(once, again), shared=shared, counted=counted)
     if original is None or shared:
         return findings
     if moved := different(before, belongings(original)):
@@ -539,7 +546,7 @@ def told(env: gym.Env, findings: Findings) -> list[str]:
     if findings.memory:
         return [f"{name} remembers something across episodes: after another episode, the same seed and actions give {findings.memory}.{changed} Evaluation and films act in copies that begin "
                 "where the environment stood when the agent was made, not where training has come to; a run that is resumed is not bit for bit the run in one part. Set it back in reset(), or draw it from self.np_random."]
-    if numbers := counters(env, kept):
+    if numbers := counters(env, findings.counted):
         return [f"{name} counts on across episodes: {some(numbers)}. It made no difference in two episodes. Where reset or step read it, evaluation acts in copies that count for themselves, "
                 "and a run that is resumed is not bit for bit the run in one part."]
     return []
