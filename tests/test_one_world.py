@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import time
 import types
 import warnings
@@ -260,6 +261,29 @@ class Clocked(Pushed):
     def reset(self, seed=None, options=None):
         self.begun = time.time()
         return super().reset(seed=seed)
+
+
+class Unreadable:
+    """An object that answers every question by an error of its own."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(f"no {name}")
+
+
+class Crowded(Pushed):
+    """Holds what cannot be read, what cannot be copied, itself, and half a million numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.strange, self.lock, self.me, self.rows = Unreadable(), threading.Lock(), self, [list(range(1_000)) for _ in range(500)]
+
+
+def test_odd_attributes_are_no_crash():
+    begin = time.process_time()
+    agent, text = said(Crowded)
+    assert text == "" and agent.one_world.repeats and time.process_time() - begin < 3.0
+    with pytest.raises(ValueError, match="cannot be copied for evaluation.*Pass a function"):
+        MAGEAgent(Crowded(), **QUICK)
 
 
 class Listing(gym.Wrapper):

@@ -7,6 +7,7 @@ import copy
 import functools
 import hashlib
 import inspect
+import itertools
 import random
 import time
 import types
@@ -33,7 +34,7 @@ from mage_edu.engine.environments import (
 from .tasks import TASKS
 
 # %% auto #0
-__all__ = ['LEFT_OUT', 'MODEL_PARTS', 'STATE', 'DEEPEST', 'MOST', 'LARGE', 'Asked', 'Make', 'RECORDERS', 'PLAIN', 'SEED',
+__all__ = ['LEFT_OUT', 'MODEL_PARTS', 'STATE', 'DEEPEST', 'MOST', 'LARGE', 'LONG', 'Asked', 'Make', 'RECORDERS', 'PLAIN', 'SEED',
            'OTHER_SEED', 'STEPS', 'LONGEST', 'BUDGET', 'WHOLE', 'STATISTICS', 'UNSEEN', 'some', 'layers',
            'public_names', 'model_fields', 'integration_state', 'parts_of_value', 'class_attributes', 'foreign',
            'contents', 'comparable', 'short', 'belongings', 'different', 'Recipe', 'drawing_parts', 'without_recorders',
@@ -50,8 +51,8 @@ LEFT_OUT = {  # attributes that describe or draw an environment, and do not move
 }
 MODEL_PARTS = ("opt", "stat")  # of a MuJoCo model, besides its arrays
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)  # all that MuJoCo's next step depends on
-DEEPEST, MOST = 7, 20_000  # levels of attributes, and values in all, that are looked at
-LARGE = 4_000_000  # bytes of an array that is compared in samples only
+DEEPEST, MOST = 7, 4_000  # levels of attributes, and values in all, that are looked at
+LARGE, LONG = 4_000_000, 256  # bytes of an array, and items of a list, above which samples are compared
 
 
 def some(names: Any, most: int = 6) -> str:
@@ -98,9 +99,9 @@ def parts_of_value(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, gym.Space):
         yield from ((f".{name}", getattr(value, name)) for name in ("low", "high", "n", "spaces") if hasattr(value, name))
     elif isinstance(value, dict):
-        yield from ((f"[{key!r:.40}]", part) for key, part in value.items())
+        yield from ((f"[{str(key):.40}]", part) for key, part in itertools.islice(value.items(), LONG))
     elif isinstance(value, (list, tuple, deque)):
-        yield from ((f"[{i}]", part) for i, part in enumerate(value))
+        yield from ((f"[{i}]", value[i]) for i in range(0, len(value), max(1, len(value) // LONG)))
     elif isinstance(value, functools.partial):
         yield from ((f".{name}", getattr(value, name)) for name in ("args", "keywords"))
     elif not isinstance(value, (type, types.ModuleType, types.FunctionType, types.MethodType)) and hasattr(value, "__dict__"):
@@ -115,8 +116,8 @@ def class_attributes(kind: type) -> dict[str, Any]:
 
 
 def foreign(kind: Any) -> bool:
-    """Whether a class or a function was written by others than the user: in Python, Gymnasium, numpy, here."""
-    return (getattr(kind, "__module__", None) or "").partition(".")[0] in {"builtins", "abc", "typing", "collections", "functools", "gymnasium", "mage_edu", "mujoco", "numpy", "torch"}
+    """Whether a class or a function was written by others than the user: in Python, Gymnasium, numpy and the like, here."""
+    return (getattr(kind, "__module__", None) or "").partition(".")[0] in {"builtins", "abc", "typing", "collections", "functools", "gymnasium", "mage_edu", "mujoco", "numpy", "stable_baselines3", "torch"}
 
 
 def contents(env: gym.Env) -> Iterator[tuple[str, Any]]:
@@ -131,7 +132,7 @@ def contents(env: gym.Env) -> Iterator[tuple[str, Any]]:
         if id(value) in seen or depth >= DEEPEST:
             continue
         alive.append(value)
-        if not isinstance(value, (int, float, str, bytes, bool, type(None), np.ndarray, np.generic)):
+        if len(waiting) < MOST and not isinstance(value, (int, float, str, bytes, bool, type(None), np.ndarray, np.generic)):
             seen.add(id(value))
             waiting.extend((path + name, part, depth + 1) for name, part in parts_of_value(value))
 
@@ -146,9 +147,9 @@ def comparable(value: Any) -> bytes | None:
         return repr(value.get_state(legacy=False)).encode()
     if isinstance(value, random.Random):
         return repr(value.getstate()).encode()
-    if hasattr(value, "__array__") and not isinstance(value, gym.Space):
+    if not isinstance(value, (gym.Space, list, tuple, dict, set)):
         try:
-            array = np.asarray(value)
+            array = np.asarray(value) if hasattr(value, "__array__") else np.empty(0, object)
         except Exception:  # an array of another package, on a device or otherwise out of reach
             return None
         if array.dtype.kind not in "biufc":
