@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 
 from mage_edu.engine.environments import (
@@ -28,6 +27,7 @@ from mage_edu.engine.environments import (
     is_remakeable,
     json_can_hold,
     make_env,
+    mujoco,
     time_limit,
     wrappers,
 )
