@@ -27,7 +27,7 @@ myst_heading_anchors = 3
 # Docstrings: prose without sections, so no napoleon, which reads "tau: the share of ..." as a type and its description.
 autodoc_default_options = {
     "members": True, "undoc-members": True, "member-order": "bysource",
-    "inherited-members": "Module, Function, FunctionCtx, _SingleLevelFunction, _FunctionBase, _HookMixin, Wrapper, CartPoleEnv, Env, BaseException, tuple, object",  # what the library's classes inherit from each other, not from these
+    "inherited-members": "Module, Function, FunctionCtx, _SingleLevelFunction, _FunctionBase, _HookMixin, Wrapper, CartPoleEnv, Env, BaseException, tuple, str, object",  # what the library's classes inherit from each other, not from these
     "exclude-members": "training",  # a field of every torch module
 }
 autodoc_preserve_defaults = True

@@ -14,10 +14,11 @@ ENGINE = tuple(f"engine.{name}" for name in (
     "tasks", "environments", "worlds", "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "check", "resume", "bench", "sweep",
 ))
 FACE = ("agent", "cli")  # above both wings
+BESIDE_THE_FACE = ("probes", "exercises")  # for lessons: no module of the others imports them
 ABOVE_THE_FACE = ("engine.bench", "engine.sweep")  # they train agents, and only the command line calls them
-ORDER = (*COURSE, *(name for name in ENGINE if name not in ABOVE_THE_FACE), *FACE[:-1], *ABOVE_THE_FACE, FACE[-1])
+ORDER = (*COURSE, *(name for name in ENGINE if name not in ABOVE_THE_FACE), *FACE[:-1], *ABOVE_THE_FACE, FACE[-1], *BESIDE_THE_FACE)
 NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "ipywidgets", "notebook", "pytest"}
-CALLS_GYMNASIUM = ("envs", "engine.tasks", "engine.environments", "engine.check")
+CALLS_GYMNASIUM = ("envs", "engine.tasks", "engine.environments", "engine.check", "probes")
 ONLY_IN = {"argparse": "cli", "tyro": "cli"}
 PICKLING_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "torch.serialization.load", "joblib.dump", "joblib.load"}
@@ -141,6 +142,8 @@ def test_the_package_imports_no_development_tool():
         ("targets", "from .engine.plain import plain_huber", "nothing of the engine room"),
         ("targets", "from .engine import plain", "nothing of the engine room"),
         ("updates", "import mage_edu.engine.kernels", "nothing of the engine room"),
+        ("updates", "from .exercises import answers", "does not come before"),
+        ("agent", "from .exercises import answers", "does not come before"),
         ("engine.learned", "from .kernels import Kernels", "does not come before"),
         ("engine.learned", "from ..agent import MAGEAgent", "does not come before"),
         ("engine.train", "import argparse", "belongs in cli"),
