@@ -13,11 +13,11 @@ COURSE = ("config", "lqr", "theory", "fitting", "envs", "replay", "networks", "d
 ENGINE = tuple(f"engine.{name}" for name in (
     "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "resume", "bench", "sweep",
 ))
-FACE = ("agent", "cli")  # above both wings
+FACE = ("agent", "explorers", "cli")  # above both wings
 ABOVE_THE_FACE = ("engine.bench", "engine.sweep")  # they train agents, and only the command line calls them
 ORDER = (*COURSE, *(name for name in ENGINE if name not in ABOVE_THE_FACE), *FACE[:-1], *ABOVE_THE_FACE, FACE[-1])
-NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "ipywidgets", "notebook", "pytest"}
-ONLY_IN = {"argparse": "cli", "tyro": "cli"}
+NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "notebook", "pytest"}
+ONLY_IN = {"argparse": "cli", "tyro": "cli", "ipywidgets": "explorers"}
 PICKLING_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "torch.serialization.load", "joblib.dump", "joblib.load"}
 
@@ -142,6 +142,8 @@ def test_the_package_imports_no_development_tool():
         ("updates", "import mage_edu.engine.kernels", "nothing of the engine room"),
         ("engine.learned", "from .kernels import Kernels", "does not come before"),
         ("engine.learned", "from ..agent import MAGEAgent", "does not come before"),
+        ("agent", "def f():\n    import ipywidgets", "belongs in explorers"),
+        ("updates", "from mage_edu.explorers import Explorer", "does not come before"),
         ("engine.train", "import argparse", "belongs in cli"),
         ("engine.train", "from tyro import cli", "belongs in cli"),
         ("engine.train", "import gymnasium as gym\nenv = gym.make('Pendulum-v1')", "calls gymnasium.make"),
