@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import base64
 import html
 import io
@@ -12,13 +13,14 @@ import math
 import re
 import textwrap
 from dataclasses import dataclass, field, fields
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
 # %% auto #0
 __all__ = ['FUNCTIONS', 'READ_BY_BOTH', 'Words', 'HOLE', 'Quantity', 'COLORS', 'checked_formula', 'evaluate', 'fill', 'Slider',
-           'Table', 'Curve', 'Band', 'Arrow', 'Dot', 'Rule', 'Panel', 'Explorer', 'described']
+           'Table', 'Curve', 'Band', 'Arrow', 'Dot', 'Rule', 'Panel', 'Explorer', 'described', 'rebuilt', 'Chart',
+           'Dashboard']
 
 # %% ../nbs/engine/explorers.ipynb #ex-evaluate
 FUNCTIONS = {"sin": np.sin, "cos": np.cos, "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "tanh": np.tanh, "abs": np.abs, "sign": np.sign}
@@ -281,6 +283,11 @@ class Explorer:
         return (f'<div class="explorer" id="explorer-{self.name}" role="group" aria-label="Explorer: {html.escape(self.name)}"><p>{html.escape(self.look_for)}</p>'
                 f'<p class="explorer-says">{html.escape(self.seen())}</p><script type="application/json">{data}</script></div>')
 
+    @classmethod
+    def from_page(cls, text: str) -> Explorer:
+        """The explorer that a piece of HTML written by `page` describes."""
+        return rebuilt(json.loads(text[text.index(">{") + 1 : text.rindex("}<") + 1]))
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle = {"text/html": self.page(), "text/plain": f"{self.look_for} {self.seen()}"}
         try:
@@ -303,3 +310,115 @@ def described(thing: Any) -> Any:
     if isinstance(thing, Mapping):
         return {name: described(value) for name, value in thing.items()}
     return [described(x) for x in thing] if isinstance(thing, (list, tuple)) else thing
+
+
+def rebuilt(data: Any) -> Any:
+    """The inverse of `described`; lists stay lists."""
+    if isinstance(data, Mapping) and "table" in data:
+        return Table(np.array(data["table"]), tuple(data["over"]))
+    if isinstance(data, Mapping) and "kind" in data:
+        kinds = {kind.__name__: kind for kind in (Explorer, Panel, Slider, Curve, Band, Arrow, Dot, Rule)}
+        return kinds[data["kind"]](**{name: rebuilt(value) for name, value in data.items() if name != "kind"})
+    if isinstance(data, Mapping):
+        return {name: rebuilt(value) for name, value in data.items()}
+    return [rebuilt(x) for x in data] if isinstance(data, list) else data
+
+# %% ../nbs/engine/explorers.ipynb #ex-dashboard-code
+@dataclass(frozen=True)
+class Chart:
+    """One chart of a dashboard."""
+    title: str
+    ylabel: str
+    names: Sequence[str]  # of the numbers that it draws
+    log: bool = False
+    line: float | None = None  # dotted, at this height
+
+
+class Dashboard:
+    """Curves that grow while something learns, and a button that ends it in good order; displayed, it is live in JupyterLab."""
+
+    def __init__(self, charts: Sequence[Chart], steps: int, every: float = 0.5):
+        """`steps`: where the run will end; `every`: seconds between two drawings."""
+        self.charts, self.steps, self.every = charts, steps, every
+        self.points: dict[str, list[tuple[float, float]]] = {name: [] for chart in charts for name in chart.names}
+        self.stopped, self.live = False, None
+
+    def add(self, step: float, **values: float | None) -> bool:
+        """Note what is not `None`; whether to go on. Raises `ValueError` for a name that no chart draws."""
+        for name, value in values.items():
+            if name not in self.points:
+                raise ValueError(f"no chart draws {name!r}; known are {', '.join(self.points)}.")
+            if value is not None:
+                self.points[name].append((step, float(value)))
+        return not self.stopped
+
+    def __call__(self, agent: Any, metrics: Mapping[str, Any]) -> bool:
+        """As a callback of `MAGEAgent.learn`: what the charts draw is taken from the row."""
+        return self.add(agent.num_timesteps, **{name: metrics.get(name) for name in self.points})
+
+    def stop(self, button: Any = None) -> None:
+        """Let the next report answer `False`."""
+        self.stopped = True
+
+    def seen(self) -> str:
+        """What the charts show, in words."""
+        last = [f"{name}: {len(line)} values, the last {line[-1][1]:.4g} at step {line[-1][0]:g}" for name, line in self.points.items() if line]
+        return ("Stopped. " if self.stopped else "") + ("; ".join(last) or "Nothing yet").replace("-", "\N{MINUS SIGN}") + "."
+
+    def still(self) -> Any:
+        """The charts as a Matplotlib figure."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 2.6 * len(self.charts)), facecolor="white", dpi=80, layout="constrained")
+        for axis, chart in zip(figure.subplots(len(self.charts), 1, squeeze=False)[:, 0], self.charts):
+            for name in chart.names:
+                axis.plot(*zip(*self.points[name] or [(math.nan, math.nan)]), "o-" if len(self.points[name]) < 60 else "-", ms=4, label=name)
+            if chart.line is not None:
+                axis.axhline(chart.line, color="gray", ls=":")
+            axis.set(title=chart.title, xlabel="steps", ylabel=chart.ylabel, xlim=(0, self.steps), yscale="log" if chart.log else "linear")
+            if len(chart.names) > 1:
+                axis.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        return figure
+
+    def redraw(self) -> None:
+        """Draw what was added since."""
+        file = io.BytesIO()
+        self.still().savefig(file, format="png")
+        self.live[1].value = f'<img alt="{html.escape(self.seen())}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+
+    async def watch(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Do the work in a thread while charts and button are live; returns or raises what the work does.
+
+        Interrupted, it stops the work as the button does, and waits for it.
+        """
+        working = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **named))
+        try:
+            while not working.done():
+                await asyncio.wait([working], timeout=self.every)
+                if self.live:
+                    self.redraw()
+        finally:
+            self.stopped = self.stopped or not working.done()
+            await asyncio.wait([working])
+            self.end()
+        return working.result()
+
+    def end(self) -> None:
+        """The run is over: what was live goes; `still` has the last picture."""
+        if self.live:
+            for widget in self.live:
+                widget.close()
+            self.live = None
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        words = "While this cell runs in JupyterLab, its curves grow here, with a button that stops it."
+        bundle = {"text/html": f'<p class="explorer-live">{words}</p>', "text/plain": words}
+        try:
+            import ipywidgets as widgets
+        except ImportError:
+            return bundle
+        button, picture = widgets.Button(description="Stop", tooltip="end the run after this step, in good order"), widgets.HTML()
+        button.on_click(self.stop)
+        self.live = (button, picture, widgets.VBox([button, picture]))
+        self.redraw()
+        return {**(self.live[2]._repr_mimebundle_() or {}), **bundle}
