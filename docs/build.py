@@ -5,7 +5,6 @@ The pages are laid out in FOLDER/source as the files are laid out here, so that 
 from __future__ import annotations
 
 import ast
-import datetime
 import json
 import re
 import shutil
@@ -17,7 +16,7 @@ from typing import Iterator
 
 import nbformat
 from sphinx.cmd.build import main as sphinx_build
-from store import NOTES, digest
+from store import NOTES, last_run
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the docstrings of this folder's library, whichever is installed
@@ -102,20 +101,9 @@ def how_to_install(notebook: nbformat.NotebookNode, root: Path) -> str:
     return f"It imports {listed}, which `pip install .` installs (with Jupyter and the rest of the development environment: `make install`)."
 
 
-def last_run(notebook: nbformat.NotebookNode, noted: dict[str, str] | None) -> str:
-    """A sentence: when the notebook was last run, and with which versions; that it is not known; or that it was changed since."""
-    if noted is None:
-        return "When it was last run is not recorded."
-    date = datetime.date.fromisoformat(noted["date"])
-    versions = ", ".join(f"{name} {noted[name]}" for name in noted if name not in ("date", "digest"))
-    since = "" if noted["digest"] == digest(notebook) else " It was changed since."
-    return f"Last run on {date.day} {date:%B %Y} with {versions}.{since}"
-
-
 def with_colophon(path: Path, root: Path, notes: dict[str, dict[str, str]]) -> str:
     """The notebook's JSON with a last cell that says how to install what it imports, and when it was last run."""
-    notebook = nbformat.read(path, as_version=4)
-    raw = json.loads(path.read_text(encoding="utf-8"))
+    notebook, raw = nbformat.read(path, as_version=4), json.loads(path.read_text(encoding="utf-8"))
     sentence = f"{how_to_install(notebook, root)} {last_run(raw, notes.get(path.relative_to(root).as_posix()))}"
     notebook.cells.append(nbformat.v4.new_markdown_cell(f"---\n\n**This notebook.** {sentence}", id="colophon"))
     return nbformat.writes(notebook)

@@ -33,6 +33,16 @@ def note(path: Path) -> dict[str, str]:
     return {"date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(), **versions, "digest": digest(notebook)}
 
 
+def last_run(notebook: dict, noted: dict[str, str] | None) -> str:
+    """A sentence: when the notebook was last run, and with which versions; that it is not known; or that it was changed since."""
+    if noted is None:
+        return "When it was last run is not recorded."
+    date = datetime.date.fromisoformat(noted["date"])
+    versions = ", ".join(f"{name} {noted[name]}" for name in noted if name not in ("date", "digest"))
+    since = "" if noted["digest"] == digest(notebook) else " It was changed since."
+    return f"Last run on {date.day} {date:%B %Y} with {versions}.{since}"
+
+
 def write(notes: dict[str, dict[str, str]]) -> None:
     """Write the notes, a line each, in order."""
     lines = [f"{json.dumps(name)}: {json.dumps(notes[name])}" for name in sorted(notes)]

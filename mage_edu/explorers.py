@@ -375,7 +375,8 @@ class Dashboard:
                 axis.plot(*zip(*self.points[name] or [(math.nan, math.nan)]), "o-" if len(self.points[name]) < 60 else "-", ms=4, label=name)
             if chart.line is not None:
                 axis.axhline(chart.line, color="gray", ls=":")
-            axis.set(title=chart.title, xlabel="steps", ylabel=chart.ylabel, xlim=(0, self.steps), yscale="log" if chart.log else "linear")
+            drawn = any(value > 0 for name in chart.names for _, value in self.points[name])  # an empty chart has no logarithm
+            axis.set(title=chart.title, xlabel="steps", ylabel=chart.ylabel, xlim=(0, self.steps), yscale="log" if chart.log and drawn else "linear")
             if len(chart.names) > 1:
                 axis.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
         return figure
