@@ -18,6 +18,17 @@ from .config import Config, make_config
 from .dynamics import DynamicsBuilder
 from .engine.checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_checkpoint
 from .engine.diagnostics import Diagnoser
+from mage_edu.engine.environments import (
+    EnvironmentFault,
+    Watched,
+    arguments_of,
+    flat_obs,
+    id_of,
+    is_remakeable,
+    limited,
+    maker_of,
+    why_unknown,
+)
 from .engine.kernels import check_compile, compile_pays, onednn_pays
 from .engine.recorded import read_recorded
 from .engine.resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
@@ -41,18 +52,7 @@ from mage_edu.engine.train import (
     train,
     use_recorded,
 )
-from mage_edu.envs import (
-    EnvironmentFault,
-    TransitionFn,
-    arguments_of,
-    flat_obs,
-    id_of,
-    is_remakeable,
-    limited,
-    make_env,
-    maker_of,
-    why_unknown,
-)
+from .envs import TransitionFn, make_env
 from .evaluate import Evaluator, plot_curves, rollout_frames
 from .updates import CriticLossFn, check_critic_loss
 
@@ -151,7 +151,7 @@ class ActingAgent:
 
     def limited_env(self) -> gym.Env:
         """One more, for evaluation: it ends after `eval_max_steps` steps where it has no time limit."""
-        return limited(self.new_env(), self.config.eval_max_steps)
+        return Watched(limited(self.new_env(), self.config.eval_max_steps), "evaluation")
 
 # %% ../nbs/engine/agent.ipynb #016-py
 def evaluate_learner(learner: Learner, new_env: Callable[[], gym.Env], episodes: int | None, seed: int) -> np.ndarray:

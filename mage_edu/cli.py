@@ -320,7 +320,8 @@ class Envs:
 
     def run(self) -> int:
         """Print one line for each environment."""
-        from mage_edu.envs import TASKS, make_env, never
+        from mage_edu.engine.tasks import TASKS
+        from mage_edu.envs import make_env, never
 
         print(f"{'environment':<26} {'obs':>4} {'action':>7}  {'bounds':<14} {'added to the obs':<22} episodes end")
         for name, task in TASKS.items():

@@ -10,8 +10,6 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 import gymnasium as gym
 import numpy as np
 
-from .envs import checked_reset, checked_step
-
 # %% auto #0
 __all__ = ['Policy', 'Curve', 'checked_actions', 'episode_returns', 'evaluation_seeds', 'Evaluator', 'iqm', 'checked_values',
            'bootstrap_interval', 'summarize', 'Difference', 'difference_interval', 'mean_curve_over_seeds',
@@ -34,17 +32,16 @@ def checked_actions(policy: Policy, obs: np.ndarray) -> np.ndarray:
 def episode_returns(policy: Policy, envs: Sequence[gym.Env], seeds: Sequence[int]) -> np.ndarray:
     """Undiscounted returns (n,) of one episode in each environment, the policy called once a step for all that still run.
 
-    Raises `ValueError` when there is not one seed for each environment, or for actions that do not fit, and `EnvironmentFault` where an
-    environment breaks its contract.
+    Raises `ValueError` when there is not one seed for each environment, or for actions that do not fit.
     """
     if len(envs) != len(seeds):
         raise ValueError(f"{len(envs)} environments and {len(seeds)} seeds: expected one seed for each environment.")
-    obs = [checked_reset(env, seed, "evaluation") for env, seed in zip(envs, seeds)]
+    obs = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)]
     returns, running = np.zeros(len(envs)), list(range(len(envs)))
     while running:
         actions, still = checked_actions(policy, np.stack([obs[i] for i in running])), []
         for i, action in zip(running, actions):
-            obs[i], reward, terminated, truncated = checked_step(envs[i], action, "evaluation")
+            obs[i], reward, terminated, truncated, _ = envs[i].step(action)
             returns[i] += reward
             if not (terminated or truncated):
                 still.append(i)

@@ -13,7 +13,8 @@ import mage_edu
 from mage_edu import MAGEAgent, make_config
 from mage_edu.agent import follow, named_weights, pick_device
 from mage_edu.engine.storage import load_agent, write_sealed
-from mage_edu.envs import TASKS, make_env
+from mage_edu.engine.tasks import TASKS
+from mage_edu.envs import make_env
 
 FEW = dict(size="tiny", warmup_steps=20, dynamics_batches=2, dynamics_interval=20, log_interval=20, eval_interval=40, eval_episodes=1)
 

@@ -1,4 +1,6 @@
 """Rewards and terminations agree with Gymnasium on 10,000 transitions of each task; what would break them is refused."""
+import subprocess
+import sys
 from functools import cache
 
 import gymnasium as gym
@@ -7,20 +9,12 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent
+from mage_edu.engine import environments
+from mage_edu.engine.environments import arguments_of, is_remakeable, maker_of, read_by, time_limit
+from mage_edu.engine.tasks import TASKS
 from mage_edu.engine.train import in_env_units
-from mage_edu.envs import (
-    TASKS,
-    ActionScale,
-    PrependVelocity,
-    arguments_of,
-    is_remakeable,
-    make_env,
-    maker_of,
-    read_by,
-    reward_fn,
-    termination_fn,
-    time_limit,
-)
+from mage_edu.envs import TASKS as LESSON_TASKS
+from mage_edu.envs import ActionScale, PrependVelocity, make_env, reward_fn, termination_fn
 
 STEPS = 10_000
 
@@ -489,3 +483,17 @@ def test_the_two_historical_bugs_are_caught():
     data = transitions("Humanoid-v5")
     wrong = TASKS["Ant-v5"].termination_fn(*arguments(data))
     assert (wrong != data["terminated"]).double().mean() > 0.9
+
+
+def test_a_fresh_process_knows_every_task_after_importing_the_lesson_alone():
+    code = ("import sys; from mage_edu.envs import make_env, reward_fn; assert not any('mage_edu.engine' in name for name in sys.modules); "
+            "assert make_env('Ant-v5').observation_space.shape == (106,) and reward_fn('Ant-v5').__name__ == 'ant_reward'")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("env_id", LESSON_TASKS)
+def test_the_lesson_makes_an_environment_as_the_engine_room_does(env_id):
+    short, long = make_env(env_id), environments.make_env(env_id)
+    assert str(short) == str(long) and np.array_equal(short.reset(seed=3)[0], long.reset(seed=3)[0])
+    assert reward_fn(env_id) is reward_fn(short) is environments.reward_fn(env_id)
+    assert termination_fn(env_id) is termination_fn(long) is environments.termination_fn(env_id)

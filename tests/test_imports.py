@@ -11,12 +11,13 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mage_edu"
 # Imports flow one way: a module may import only modules to its left, and a module of the course none of the engine room.
 COURSE = ("config", "lqr", "theory", "fitting", "envs", "replay", "networks", "dynamics", "actor", "critic", "targets", "updates", "evaluate", "loop")
 ENGINE = tuple(f"engine.{name}" for name in (
-    "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "resume", "bench", "sweep",
+    "tasks", "environments", "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "resume", "bench", "sweep",
 ))
 FACE = ("agent", "explorers", "cli")  # above both wings
 ABOVE_THE_FACE = ("engine.bench", "engine.sweep")  # they train agents, and only the command line calls them
 ORDER = (*COURSE, *(name for name in ENGINE if name not in ABOVE_THE_FACE), *FACE[:-1], *ABOVE_THE_FACE, FACE[-1])
 NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "notebook", "pytest"}
+CALLS_GYMNASIUM = ("envs", "engine.tasks", "engine.environments")
 ONLY_IN = {"argparse": "cli", "tyro": "cli", "ipywidgets": "explorers"}
 PICKLING_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "torch.serialization.load", "joblib.dump", "joblib.load"}
@@ -95,8 +96,8 @@ def problems(module: str, source: str) -> list[str]:
         if top in PICKLING_MODULES:
             found.append(f"imports {name}: nothing here is saved by pickling")
     for name in sorted(calls):
-        if name.split(".")[0] == "gymnasium" and module != "envs":
-            found.append(f"calls {name}: Gymnasium is called in envs")
+        if name.split(".")[0] == "gymnasium" and module not in CALLS_GYMNASIUM:
+            found.append(f"calls {name}: Gymnasium is called in {', '.join(CALLS_GYMNASIUM)}")
         if name in PICKLING_CALLS:
             found.append(f"calls {name}: nothing here is saved by pickling")
     if any(keyword.arg == "allow_pickle" for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords):

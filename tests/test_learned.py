@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent, make_config, make_env
+from mage_edu.engine.environments import EnvironmentFault
 from mage_edu.engine.learned import held_out_rows, mean_output, platt, training_rows
 from mage_edu.engine.plain import plain_critic_loss
 from mage_edu.engine.recorded import ARRAYS, read_arrays, record, write_arrays
@@ -24,7 +25,7 @@ from mage_edu.engine.train import (
     refresh_normalizers,
     use_recorded,
 )
-from mage_edu.envs import EnvironmentFault, reward_fn, termination_fn
+from mage_edu.envs import reward_fn, termination_fn
 from mage_edu.replay import ReplayBuffer
 from mage_edu.targets import draw_noise
 from mage_edu.updates import critic_gradients, critic_target

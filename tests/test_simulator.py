@@ -14,8 +14,9 @@ from mage_edu.engine.simulator import (
     column_difference,
     state_jacobian,
 )
+from mage_edu.engine.tasks import TASKS
 from mage_edu.engine.train import agent_update, simulator_state
-from mage_edu.envs import TASKS, ActionScale, make_env
+from mage_edu.envs import ActionScale, make_env
 from mage_edu.replay import ReplayBuffer
 from mage_edu.targets import TargetNoise, draw_actor_noise, draw_noise, target_and_action_gradient
 from mage_edu.updates import actor_gradients, actor_loss, critic_target

@@ -12,8 +12,8 @@ import gymnasium as gym
 import numpy as np
 from safetensors import SafetensorError
 
+from .environments import checked_reset, checked_step, flat_columns, is_close_to_bounds
 from .storage import explain_write_errors, write_atomic
-from ..envs import checked_reset, checked_step, flat_columns, is_close_to_bounds
 
 # %% auto #0
 __all__ = ['ARRAYS', 'read_arrays', 'write_arrays', 'record', 'checked_arrays', 'largest_jump', 'episode_arrays', 'read_minari',

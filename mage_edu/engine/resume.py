@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import saved_settings
 from .checkpoint import State
-from .storage import normalizer_from_dict, normalizer_to_dict
+from .storage import normalizer_from_dict, normalizer_to_dict, saved_settings
 from .train import Learner, episode_seed, in_env_units
 
 # %% auto #0

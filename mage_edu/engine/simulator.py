@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from ..config import unknown_name
-from ..envs import TASKS, ActionScale, TransitionFn, arguments_of, id_of, make_env
+from .environments import arguments_of, id_of
+from .tasks import TASKS
+from ..envs import ActionScale, TransitionFn, make_env
 from ..replay import ReplayBuffer
 from ..targets import World
 

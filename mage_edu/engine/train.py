@@ -20,14 +20,9 @@ from torch import Tensor
 from ..actor import Actor
 from ..config import Config
 from ..critic import Critic
-from mage_edu.dynamics import (
-    Dynamics,
-    DynamicsBuilder,
-    check_dynamics,
-    held_out_losses,
-    train_dynamics,
-)
+from ..dynamics import Dynamics, DynamicsBuilder, check_dynamics, held_out_losses, train_dynamics
 from .diagnostics import Diagnoser
+from .environments import EnvironmentFault, checked_reset, checked_step, why_unknown
 from .kernels import EAGER, Kernels, Networks, make_kernels, tried_kernels
 from mage_edu.engine.learned import (
     LearnedPart,
@@ -41,17 +36,7 @@ from mage_edu.engine.learned import (
     train_learned,
 )
 from .simulator import SimulatedDynamics, SimulatedReplay, SimulatedWorld
-from mage_edu.envs import (
-    ActionScale,
-    EnvironmentFault,
-    TransitionFn,
-    checked_reset,
-    checked_step,
-    never,
-    reward_fn,
-    termination_fn,
-    why_unknown,
-)
+from ..envs import ActionScale, TransitionFn, never, reward_fn, termination_fn
 from ..evaluate import Evaluator
 from ..loop import AgentNetworks, explore, run, update_agent
 from ..replay import Normalizer, ReplayBuffer
