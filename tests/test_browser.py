@@ -29,7 +29,9 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
-EXPLORERS = {"wave": "05_right_values_wrong_slope", "game": "06_another_game"}  # by name: the lesson in which they are
+EXPLORERS = {  # by name: the lesson, and the last line of the cell that shows it
+    "wave": ("05_right_values_wrong_slope", "wave"), "game": ("06_another_game", "game"), "one-step": ("11_dynamics", "one_step"), "episode": ("19_who_is_right", "episode"),
+}
 GRAVE = ("serious", "critical")
 
 # What is looked at on a page once its mathematics is set.
@@ -235,7 +237,7 @@ def in_python(name: str):
     """The explorer of that name, made again from the description that the lesson's page carries."""
     from mage_edu.explorers import Explorer
 
-    cells = json.loads((ROOT / "nbs" / "course" / f"{EXPLORERS[name]}.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads((ROOT / "nbs" / "course" / f"{EXPLORERS[name][0]}.ipynb").read_text(encoding="utf-8"))["cells"]
     html = next(text for cell in cells for output in cell.get("outputs", []) for text in ["".join(output.get("data", {}).get("text/html", ""))] if f"explorer-{name}" in text)
     return Explorer.from_page(html)
 
@@ -246,7 +248,7 @@ def test_an_explorer_moves_on_the_page_and_says_what_python_says(chromium, site,
     context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=mode)
     page, explorer = context.new_page(), in_python(name)
     complaints = listen(page, site)
-    page.goto(f"{site}nbs/course/{EXPLORERS[name]}.html")
+    page.goto(f"{site}nbs/course/{EXPLORERS[name][0]}.html")
     root = page.locator(f"#explorer-{name}")
     picture = lambda: root.locator("svg").evaluate_all("all => all.map(one => one.innerHTML).join()")
     root.locator("input[type=range]").first.wait_for()
@@ -276,16 +278,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def until(cell_has: str, path: Path) -> dict:
-    """A notebook up to the first cell whose source is or holds what is named; cells after it are left out, for time."""
+def until(line: str, path: Path, name: str) -> None:
+    """Write a notebook beside `path` that ends with the cell that has this line; what comes after it is left out, for time."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    last = next(k for k, cell in enumerate(notebook["cells"]) if cell_has in [line.strip() for line in cell["source"]])
+    last = next(k for k, cell in enumerate(notebook["cells"]) if line in [one.rstrip("\n") for one in cell["source"]])
     notebook["cells"] = notebook["cells"][: last + 1]
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"] = []
-    return notebook
+    (path.parent / name).write_text(json.dumps(notebook), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -294,9 +296,9 @@ def lab(tmp_path_factory) -> Iterator[str]:
     root, home = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("home")
     for name in ("nbs", "results"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(".*"))
-    for name, lesson in EXPLORERS.items():
-        path = root / "nbs" / "course" / f"{lesson}.ipynb"
-        (path.parent / f"explorer_{name}.ipynb").write_text(json.dumps(until(name, path)), encoding="utf-8")
+    for name, (lesson, line) in EXPLORERS.items():
+        until(line, root / "nbs" / "course" / f"{lesson}.ipynb", f"explorer_{name}.ipynb")
+    until("await dashboard.watch(run, 3_000, act_in(config, env, parts), learn_from(config, parts), report)", root / "nbs" / "course" / "16_loop.ipynb", "dashboard.ipynb")
     places = {f"JUPYTER_{kind}_DIR": str(home / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
     places |= {f"JUPYTERLAB_{kind}_DIR": str(home / kind) for kind in ("SETTINGS", "WORKSPACES")}
     (home / "SETTINGS" / "@jupyterlab" / "apputils-extension").mkdir(parents=True)
@@ -337,6 +339,11 @@ def wait_until_run(page, seconds: float) -> None:
     page.get_by_text("Python 3 (ipykernel) | Idle").first.wait_for(timeout=60_000)
 
 
+def no_error(page) -> bool:
+    """Whether no cell shows an error or a warning."""
+    return page.locator("[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type='application/vnd.jupyter.error']").count() == 0
+
+
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_an_explorer_moves_in_jupyterlab(page, lab, name):
     run_all(page, lab, f"nbs/course/explorer_{name}.ipynb")
@@ -352,9 +359,21 @@ def test_an_explorer_moves_in_jupyterlab(page, lab, name):
         assert len(picture.get_attribute("alt")) > 40
 
 
+def test_the_stop_button_ends_a_run_cleanly(page, lab):
+    run_all(page, lab, "nbs/course/dashboard.ipynb")
+    page.get_by_role("button", name="Stop", exact=True).wait_for(timeout=90_000)
+    page.wait_for_timeout(3_000)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    wait_until_run(page, 60)
+    (said,) = [text for text in page.locator(".jp-RenderedText").all_text_contents() if "steps; last three episodes" in text]
+    assert 0 < int(said.split()[0]) < 3_000
+    assert page.get_by_role("button", name="Stop", exact=True).count() == 0, "what was live is gone"
+    assert no_error(page)
+
+
 def test_the_first_lesson_runs_in_jupyterlab(page, lab):
     run_all(page, lab, "nbs/course/01_robot.ipynb")
     wait_until_run(page, 480)
     texts = page.locator(".jp-RenderedText").all_text_contents()
     assert any("20 episodes without exploration noise" in text for text in texts)
-    assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'], .jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert no_error(page)
