@@ -141,21 +141,22 @@ def broken_links(visits: dict[str, Visit], address: str, folder: Path) -> list[s
     return broken
 
 
-def violations(page, everything: bool = True) -> list[str]:
-    """What axe-core finds on the open page and calls serious or critical.
+# Highlighted code, signatures and drawn formulas are thousands of elements without a name: as plain text they are looked at as well. The pages of each
+# kind are looked at as they are, below. Of the index, whose entries are all alike, the first ones stand for the others.
+PLAIN = """() => {
+  document.querySelectorAll('div.highlight pre, code.literal, dt.sig > span, dt.sig > em, dt.sig dl').forEach(code => code.textContent = code.textContent);
+  document.querySelectorAll('table.genindextable li:nth-child(n+4)').forEach(entry => entry.remove());
+  document.querySelectorAll('mjx-container svg').forEach(formula => formula.replaceChildren());
+}"""
 
-    Contrast is by far its slowest question, and highlighted code has thousands of coloured words whose colours are the same on every page: unless
-    `everything` is asked for, contrast is looked at outside of code.
-    """
+
+def violations(page) -> list[str]:
+    """What axe-core finds on the open page and calls serious or critical."""
     from axe_playwright_python.sync_playwright import Axe
 
-    options = {"resultTypes": ["violations"], "preload": False}  # preloading fetches style sheets under wrong addresses
-    quiet = {name: {"enabled": False} for name in ("region", "heading-order", "landmark-unique", "empty-heading")}  # none is more than moderate
-    runs = [({}, quiet)] if everything else [({}, {**quiet, "color-contrast": {"enabled": False}}), ({"exclude": [["div.highlight"], ["nav"]]}, None)]
-    found = []
-    for context, rules in runs:
-        more = {"rules": rules} if rules else {"runOnly": ["color-contrast"]}
-        found += Axe().run(page, context=context or None, options={**options, **more}).response["violations"]
+    quiet = {name: {"enabled": False} for name in ("region", "heading-order", "landmark-unique")}  # slow, and none is more than moderate
+    options = {"resultTypes": ["violations"], "preload": False, "rules": quiet}  # preloading fetches style sheets under wrong addresses
+    found = Axe().run(page, options=options).response["violations"]
     return [f"{one['id']} ({one['impact']}): {node['html'][:160]}" for one in found if one["impact"] in GRAVE for node in one["nodes"][:3]]
 
 
@@ -168,7 +169,8 @@ def crawl(address: str, names: list[str]) -> tuple[dict[str, Visit], list[str]]:
         for name in names:
             page = context.new_page()
             visits[name] = visit(page, address, name)
-            complaints += [f"{name}: {complaint}" for complaint in (*visits[name].complaints, *violations(page, everything=False))]
+            page.evaluate(PLAIN)
+            complaints += [f"{name}: {complaint}" for complaint in (*visits[name].complaints, *violations(page))]
             page.close()
         browser.close()
     return visits, complaints
