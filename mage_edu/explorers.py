@@ -13,6 +13,7 @@ import math
 import re
 import textwrap
 from dataclasses import dataclass, field, fields
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
@@ -66,7 +67,12 @@ def fill(words: Words, names: Mapping[str, Any]) -> str:
 
     def number(hole: re.Match) -> str:
         formula, sign, digits = hole.groups()
-        return format(float(evaluate(formula, names)) + 0.0, f"{sign}.{digits}f" if digits else f"{sign}g").replace("-", "\N{MINUS SIGN}")
+        value = float(evaluate(formula, names)) + 0.0
+        if digits:  # halves away from zero, as JavaScript rounds
+            text = format(Decimal(value).quantize(Decimal(1).scaleb(-int(digits)), ROUND_HALF_UP), f"{sign}f")
+        else:
+            text = format(value, f"{sign}g")
+        return text.replace("-", "\N{MINUS SIGN}")
 
     return HOLE.sub(number, words)
 

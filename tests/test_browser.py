@@ -41,7 +41,7 @@ LOOK = """async () => {
   await Promise.all([...document.images].map(image => image.complete ? 0 : new Promise(done => image.onload = image.onerror = done)));
   return {
     images: [...document.images].filter(image => !image.naturalWidth).map(image => image.src),
-    formulas: [...document.querySelectorAll('mjx-merror, mjx-container [fill="red"]')].map(formula => formula.closest('mjx-container').textContent || 'a formula'),
+    formulas: [...document.querySelectorAll('mjx-merror, mjx-container [data-mml-node="merror"], mjx-container [fill="red"]')].map(formula => formula.closest('mjx-container').textContent || 'a formula'),
     unset: [...document.querySelectorAll('.math')].filter(formula => !formula.querySelector('mjx-container')).map(formula => formula.textContent),
     links: [...document.querySelectorAll('a[href]')].map(link => link.href),
     ids: [...document.querySelectorAll('[id]')].map(element => element.id),
@@ -205,6 +205,7 @@ def test_a_page_of_each_kind_has_contrast_in_both_modes(chromium, site, name, mo
         ("<script>fetch('http://127.0.0.1:9/x').catch(() => 0)</script>", "external: http://127.0.0.1:9/x"),
         ("<img src='data:image/png;base64,AAAA' alt='x'>", "broken image"),
         ("<span class='math'>\\(\\frac\\)</span><script src='_static/tex-svg-full.js'></script>", "broken formula"),
+        ("<span class='math'>\\(\\undefined\\)</span><script src='_static/tex-svg-full.js'></script>", "broken formula"),
         ("<span class='math'>x</span>", "formula left as it was typed: x"),
         ("<img src='data:image/gif;base64,R0lGODlhAQABAAAAACw='>", "image-alt"),
         ("<p style='color: #999; background: #fff'>grey on white</p>", "color-contrast"),
