@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHO
 unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
 unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 
-.PHONY: help install lint train test test-export test-notebooks test-slow trace trace-check docs handout test-handout test-student results sb3 bench clean
+.PHONY: help install lint train test test-export test-notebooks test-slow test-browser trace trace-check docs handout test-handout test-student results sb3 bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -39,7 +39,7 @@ train: install ## train MAGE on HalfCheetah-v5; prints where the curve and the v
 	$(BIN)/mage-edu train --env $(ENV) --algorithm $(ALGORITHM) --size $(SIZE) --steps $(STEPS) --seed $(SEED) --video
 
 # One thread each: the workers share the cores, and a sum split over threads can differ in its last bits.
-test test-notebooks test-slow test-handout test-student: export OMP_NUM_THREADS = 1
+test test-notebooks test-slow test-handout test-student test-browser: export OMP_NUM_THREADS = 1
 
 test: install ## check everything: the library equals the notebooks, the code is clean, the notebooks run, the tests pass
 	$(BIN)/python tests/check_export.py
@@ -58,6 +58,9 @@ test-notebooks: install ## check only that the notebooks run from top to bottom
 
 test-slow: install ## run the tests that `make test` leaves out because they are slow
 	$(BIN)/python -m pytest -m slow
+
+test-browser: install ## open the site and JupyterLab in Debian's Chromium: pages, search, accessibility, explorers, lesson 01
+	$(BIN)/python -m pytest -m browser
 
 trace: install ## digest what every algorithm learns in 50 updates: runs/trace.csv
 	$(BIN)/python tests/trace.py --out runs/trace.csv
