@@ -13,7 +13,7 @@ COURSE = ("config", "lqr", "theory", "fitting", "envs", "replay", "networks", "d
 ENGINE = tuple(f"engine.{name}" for name in (
     "tasks", "environments", "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "resume", "bench", "sweep",
 ))
-FACE = ("agent", "cli")  # above both wings
+FACE = ("web", "agent", "cli")  # above both wings
 ABOVE_THE_FACE = ("engine.bench", "engine.sweep")  # they train agents, and only the command line calls them
 ORDER = (*COURSE, *(name for name in ENGINE if name not in ABOVE_THE_FACE), *FACE[:-1], *ABOVE_THE_FACE, FACE[-1])
 NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "ipywidgets", "notebook", "pytest"}
