@@ -185,7 +185,7 @@ def write_agent(folder: Path, actor: Actor, env: gym.Env, name: str, seed: int =
     """Write agent.json and actor.safetensors into a folder that is there; the episode starts as `env.reset(seed=seed)` does. Raises as `describe_world` does."""
     scale = ActionScale.of(env.action_space)
     about = {
-        "schema": SCHEMA, "name": name, "task": id_of(env), "world": describe_world(env, seed), "text": PLAYABLE[id_of(env)].text,
+        "schema": SCHEMA, "name": name, "task": id_of(env), "seed": seed, "world": describe_world(env, seed), "text": PLAYABLE[id_of(env)].text,
         "actor": {"activation": actor.activation, "low": scale.low.tolist(), "high": scale.high.tolist()},
     }
     write_json(folder / "agent.json", about)
