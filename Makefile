@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHO
 unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
 unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 
-.PHONY: help install lint train test test-export test-notebooks test-slow trace trace-check docs results sb3 bench clean
+.PHONY: help install lint train test test-export test-notebooks test-slow trace trace-check docs docs-serve results sb3 bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -68,6 +68,9 @@ trace-check: install ## compare the trace with the one of a revision, made anew 
 
 docs: install ## build the site from the stored notebooks and the docstrings, in _docs/html
 	$(BIN)/python docs/build.py _docs
+
+docs-serve: docs ## build the site and serve it at http://127.0.0.1:8000, where its robots move
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs/html 8000
 
 # What the README and the page of results show; on two cores it takes about three and a half hours. Finished runs are skipped when it is called again.
 RESULTS_SWEEP = $(BIN)/mage-edu sweep --seeds 0 1 2 3 4 --size laptop --workers 2
