@@ -4,10 +4,14 @@ The pages are laid out in FOLDER/source as the files are laid out here, so that 
 """
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import math
 import re
 import shutil
 import sys
 from pathlib import Path
+from typing import get_args
 
 import nbformat
 from sphinx.cmd.build import main as sphinx_build
@@ -17,6 +21,7 @@ sys.path.insert(0, str(ROOT))  # the docstrings of this folder's library, whiche
 import player  # noqa: E402
 
 import mage_edu  # noqa: E402
+from mage_edu.config import SIZES, Settings  # noqa: E402
 
 WINGS = (  # folder of the notebooks, first and last lesson, caption
     ("course", 1, 2, "I  The promise"), ("course", 3, 7, "II  Why"), ("course", 8, 16, "III  How"), ("course", 17, 21, "IV  Is it true, and what now"),
@@ -79,10 +84,38 @@ def api_index(modules: list[tuple[str, str, str]], public: dict[str, str]) -> st
         "# Library reference", "",
         "What most programs need can be imported from `mage_edu` itself; importing it costs nothing until a name is used.", "",
         "| name | lives in |", "| --- | --- |", *names, "",
+        "All settings, with defaults, ranges and meanings, are in [one table](settings.md).", "",
         "Each module is built in a notebook, which explains what the docstrings only name.", "",
         "| module | built in |", "| --- | --- |", *rows, "",
-        "```{toctree}", ":hidden:", "", *(module for module, _, _ in modules), "```", "",
+        "```{toctree}", ":hidden:", "", "settings", *(module for module, _, _ in modules), "```", "",
     ])
+
+
+def settings_page() -> str:
+    """Every setting with its default, the sizes that change it, its range and its meaning, read from the one place where they stand."""
+    lines, sizes = ["# Settings", "", "Every setting is a keyword of `MAGEAgent` and an option of `mage-edu train`. Algorithms set the knobs of the target, sizes the capacities.", ""], list(SIZES)
+    fields = Settings.__dataclass_fields__
+    for line in inspect.getsource(Settings).splitlines():
+        heading, setting = re.fullmatch(r"    # (.+)", line), re.fullmatch(r"    (\w+): .*?  # (.+)", line)
+        if heading:
+            lines += ["", f"## {heading[1][0].upper()}{heading[1][1:]}", "", "| setting | " + " | ".join(sizes) + " | allowed | meaning |", "| --- " * (len(sizes) + 3) + "|"]
+        elif setting:
+            field, meaning = fields[setting[1]], setting[2].replace("|", "\\|")
+            values = [f"`{SIZES[size].get(field.name, field.default)}`" for size in sizes]
+            lines.append(f"| `{field.name}` | {' | '.join(values)} | {allowed(field)} | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+def allowed(field: dataclasses.Field) -> str:
+    """The values of a setting, in words."""
+    limits = field.metadata
+    if get_args(field.type) and not limits:
+        return ", ".join(f"`{name}`" for name in get_args(field.type))
+    if not limits or limits["low"] == limits["above"] == -math.inf:
+        return "yes or no" if field.type is bool else "any"
+    if limits["above"] > -math.inf:
+        return f"above {limits['above']:g}" + (", or none" if field.default is None else "")
+    return f"{limits['low']:g} or more" if limits["high"] == math.inf else f"{limits['low']:g} to {limits['high']:g}"
 
 
 def guides(root: Path) -> list[Path]:
@@ -111,6 +144,7 @@ def lay_out(root: Path, source: Path, public: dict[str, str]) -> None:
     found = [(module, title, path.relative_to(root).as_posix()) for path in notebooks for title, module in [title_and_module(path)] if module]
     (source / "api").mkdir()
     (source / "api" / "index.md").write_text(api_index(found, public), encoding="utf-8")
+    (source / "api" / "settings.md").write_text(settings_page(), encoding="utf-8")
     for module, title, notebook in found:
         (source / "api" / f"{module}.md").write_text(api_page(module, title, notebook), encoding="utf-8")
 

@@ -24,9 +24,7 @@ from mage_edu.engine.environments import (
     arguments_of,
     flat_obs,
     id_of,
-    is_remakeable,
     limited,
-    maker_of,
     why_unknown,
 )
 from .engine.kernels import check_compile, compile_pays, onednn_pays
@@ -52,8 +50,9 @@ from mage_edu.engine.train import (
     train,
     use_recorded,
 )
+from .engine.worlds import OneWorld, Recipe, other_world, some
 from .envs import TransitionFn, make_env
-from .evaluate import Evaluator, plot_curves, rollout_frames
+from .evaluate import Evaluator, Policy, plot_curves, rollout_frames
 from .updates import CriticLossFn, check_critic_loss
 from .web import write_onnx, write_page
 
@@ -62,8 +61,8 @@ __all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'FORGOTTEN_LOSS', 'pick_device', 'c
            'diagnose_learner', 'follow', 'record_video', 'summary_of', 'keep', 'tables_of', 'save_checkpoint',
            'last_row', 'counted_on', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps', 'check_simulator',
            'MAGEAgent', 'split_given', 'check_given', 'check_remembered', 'announce', 'start_count', 'settle_compile',
-           'run_and_save', 'keep_what_there_is', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into',
-           'rebuilt', 'unbegun']
+           'OwnEvaluator', 'run_and_save', 'keep_what_there_is', 'how_to_go_on', 'continue_run', 'warn_of_changes',
+           'load_into', 'rebuilt', 'unbegun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
 def pick_device(device: str | torch.device) -> torch.device:
@@ -97,7 +96,7 @@ class ActingAgent:
         self.config, self.device, self.given = config, device, dict(given or {})
         self.env = make_env(asked, learned=not {"auto", "known"} & {config.reward, config.termination})
         self.env_id = asked if isinstance(asked, str) else id_of(self.env)
-        self.maker = maker_of(asked, self.env)
+        self.one_world = OneWorld(asked, self.env)
         self.learner: Learner = build_learner(config, self.env, device, self.given)
 
     @property
@@ -123,6 +122,7 @@ class ActingAgent:
 
     def evaluate(self, episodes: int | None = None, seed: int = 0) -> np.ndarray:
         """Returns of deterministic episodes on environments of their own: (episodes,)."""
+        self.look()
         return evaluate_learner(self.learner, self.limited_env, episodes, seed)
 
     def diagnose(self, **settings: float) -> dict[str, float]:
@@ -162,17 +162,25 @@ class ActingAgent:
     @property
     def env_name(self) -> dict[str, Any]:
         """The environment's id, and the arguments with which it is made again, unless it was made by hand; JSON can hold it."""
-        if is_remakeable(self.env):
-            return {"id": self.env_id, "arguments": arguments_of(self.env)}
-        return {"id": self.env_id, "arguments": {}, "by_hand": True}
+        if self.one_world.by_hand:
+            return {"id": self.env_id, "arguments": {}, "by_hand": True}
+        return {"id": self.env_id, "arguments": arguments_of(self.env)}
 
     def new_env(self, **pictures: Any) -> gym.Env:
-        """One more environment like the agent's own."""
-        return self.maker(**pictures)
+        """One more environment like the agent's own is now."""
+        self.look()
+        return self.one_world.make(**pictures)
+
+    def look(self) -> bool:
+        """Whether constants of the environment were changed since the last look; then a warning names them, and copies follow."""
+        if changed := self.one_world.look():
+            warnings.warn(f"environment {self.env_id} was changed since the agent was made: {some(changed)}. Evaluation and films follow from now on; what was "
+                          "learned and evaluated before was learned and evaluated in the world as it was.")
+        return bool(changed)
 
     def limited_env(self) -> gym.Env:
         """One more, for evaluation: it ends after `eval_max_steps` steps where it has no time limit."""
-        return Watched(limited(self.new_env(), self.config.eval_max_steps), "evaluation")
+        return Watched(limited(self.one_world.make(), self.config.eval_max_steps), "evaluation")
 
 # %% ../nbs/engine/agent.ipynb #016-py
 def evaluate_learner(learner: Learner, new_env: Callable[[], gym.Env], episodes: int | None, seed: int) -> np.ndarray:
@@ -204,7 +212,7 @@ def follow(env: gym.Env) -> None:
 
 def record_video(learner: Learner, new_env: Callable[..., gym.Env], path: Path, seed: int, steps: int) -> Path:
     """Write an MP4 of the first `steps` steps of one deterministic episode."""
-    env = new_env(render_mode="rgb_array")
+    env = Watched(new_env(render_mode="rgb_array"), "video")
     follow(env)
     try:
         write_video(path, rollout_frames(lambda obs: act(learner, obs), env, seed, steps), env.metadata.get("render_fps", 30))
@@ -367,6 +375,7 @@ class MAGEAgent(ActingAgent):
         self.tensorboard, self.compile = tensorboard, compile
         self.source: RunFolder | None = None  # the run folder it was loaded from, to be continued
         self.checkpoints: Checkpoints | None = None
+        self.other_world: list[str] = []  # in which respects a loaded agent's environment is not the one it was trained in
         self.forgotten: tuple[str, ...] = ()  # functions of its user's that a loaded agent was not given again
         description = describe_run(self.env_name, config, self.device, compile, 0, self.learner.sources, self.data)
         self.run = None if out is None else RunFolder(out).create(description)  # last: the first thing that writes
@@ -396,7 +405,7 @@ class MAGEAgent(ActingAgent):
 
     def save(self, path: str | Path) -> None:
         """Write an agent folder: weights, configuration, normalizer. An agent that was there is replaced."""
-        save_agent(path, self.env_name, self.config, self.num_timesteps, named_weights(self.learner), self.learner.normalizer)
+        save_agent(path, self.env_name | {"world": self.one_world.facts()}, self.config, self.num_timesteps, named_weights(self.learner), self.learner.normalizer)
 
     @classmethod
     def load(cls, path: str | Path, env: str | gym.Env | Callable[..., gym.Env] | None = None, device: str = "auto",
@@ -438,7 +447,9 @@ def check_remembered(agent: MAGEAgent) -> None:
 
 
 def announce(agent: MAGEAgent) -> None:
-    """Say which functions are learned without having been asked for, and why."""
+    """Say which functions are learned without having been asked for, and why; and what of the environment cannot be repeated."""
+    for sentence in agent.one_world.notices:
+        warnings.warn(sentence, stacklevel=3)
     unasked = [name for name in agent.learner.sources if getattr(agent.config, name) == "auto" and agent.learner.sources[name] == "learned"]
     if unasked:
         print(f"environment {agent.env_id} {why_unknown(agent.env)}: {' and '.join(unasked)} {'are' if len(unasked) > 1 else 'is'} learned from its transitions")
@@ -468,10 +479,24 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
         agent.run.describe(describe_run(agent.env_name, agent.config, agent.device, agent.compile, goal, agent.learner.sources, agent.data))
 
 # %% ../nbs/engine/agent.ipynb #042s1-py
+class OwnEvaluator(Evaluator):
+    """Evaluates an agent on copies of its environment, and makes new ones where that was changed in the meantime."""
+
+    def __init__(self, agent: ActingAgent):
+        super().__init__(agent.limited_env, agent.config.eval_episodes, agent.config.seed)
+        self.agent = agent
+
+    def returns(self, policy: Policy, step: int) -> np.ndarray:
+        """Undiscounted returns (episodes,); initial states are seeded by (seed, step)."""
+        if self.agent.look():
+            self.close()
+        return super().returns(policy, step)
+
+
 def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
     """Train, with a checkpoint before the first step and after the last, and where the environment fails; Ctrl-C makes the step under
     way the last."""
-    evaluator = Evaluator(agent.limited_env, agent.config.eval_episodes, agent.config.seed)
+    evaluator = OwnEvaluator(agent)
     diagnoser = Diagnoser(agent.config, agent.new_env) if agent.config.diagnose_interval else None
     with first_interrupt() as interrupt:
         try:
@@ -518,6 +543,8 @@ def continue_run(agent: MAGEAgent) -> None:
     """
     run = agent.source
     described = run.description()
+    if agent.other_world:
+        raise ValueError(f"{run.path}: the run cannot be continued in another world than it began in: {'; '.join(agent.other_world)}. Begin a new one, with out= another folder.")
     if agent.num_timesteps == 0 and not any(path.exists() for path in (*tables_of(run), *run.checkpoint.glob("*.json"))):
         agent.run = run  # killed before the first checkpoint was complete: begin at the beginning
         return
@@ -587,11 +614,14 @@ def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], 
                          "MAGEAgent.load(path, dynamics=function).")
     missing = {name: FORGOTTEN_LOSS if name == "critic_loss" else refuse_to_answer(name)
                for name in FUNCTIONS if settings.get(name) == "given" and name not in functions}
-    asked = make_env(content["env"], learned=True, **content["env_arguments"]) if env is None else env
+    asked = Recipe(content["env"], content["env_arguments"]) if env is None else env
     agent = cls(asked, device=device, data=data, **dict(settings) | dict(functions) | missing)
     if env is not None and id_of(agent.env) != content["env"].rpartition(":")[2]:
         raise ValueError(f"{path}: this agent was trained on {content['env']} and cannot act in {id_of(agent.env)}; leave env out.")
     agent.env_id, agent.forgotten = content["env"], tuple(missing)
+    agent.other_world = other_world(content["world"], agent.one_world.facts()) if "world" in content else []
+    if agent.other_world:
+        warnings.warn(f"{path}: this environment is not the one that the agent was trained in: {'; '.join(agent.other_world)}. Evaluation and films show it in another world.", stacklevel=4)
     return agent
 
 

@@ -3,8 +3,8 @@
 # %% auto #0
 __all__ = ['Settings', 'ADDED', 'COMMANDS', 'field_comments', 'optional_settings', 'given', 'check_count', 'run_file',
            'output_file', 'use_threads', 'Train', 'report_training', 'film_if_possible', 'Resume', 'Evaluate', 'Video',
-           'Web', 'Diagnose', 'diagnosis_lines', 'draw_model', 'draw_diagnostics', 'run_label', 'Plot', 'Envs', 'Sweep',
-           'summary_lines', 'time_lines', 'draw_sweep', 'Bench', 'parse', 'main']
+           'Web', 'Diagnose', 'diagnosis_lines', 'draw_model', 'draw_diagnostics', 'run_label', 'Plot', 'Envs', 'Check',
+           'Sweep', 'summary_lines', 'time_lines', 'draw_sweep', 'Bench', 'parse', 'main']
 
 # %% ../nbs/engine/cli.ipynb #003-py
 import dataclasses
@@ -12,6 +12,7 @@ import inspect
 import os
 import re
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Sequence, get_type_hints
@@ -355,6 +356,21 @@ class Envs:
             env.close()
         return 0
 
+# %% ../nbs/engine/cli.ipynb #045c-py
+@dataclass(frozen=True)
+class Check:
+    """Play an environment as training would, and say in a table what is good, what to look at and what is wrong."""
+    env: Positional[str]  # environment id, or package:id
+
+    def run(self) -> int:
+        """Print the table; status 1 when something is wrong."""
+        from mage_edu.engine.check import check
+
+        lines = check(self.env)
+        for line in lines:
+            print(textwrap.fill(line.words, 120, initial_indent=f"{line.verdict:5} {line.what:18} ", subsequent_indent=" " * 25))
+        return int(any(line.verdict == "bad" for line in lines))
+
 # %% ../nbs/engine/cli.ipynb #047-py
 @dataclass(frozen=True)
 class Sweep:
@@ -454,7 +470,7 @@ class Bench:
         return 0
 
 # %% ../nbs/engine/cli.ipynb #053-py
-COMMANDS = {"train": Train, "resume": Resume, "evaluate": Evaluate, "diagnose": Diagnose, "plot": Plot, "video": Video, "web": Web, "envs": Envs, "sweep": Sweep, "bench": Bench}
+COMMANDS = {"train": Train, "resume": Resume, "evaluate": Evaluate, "diagnose": Diagnose, "plot": Plot, "video": Video, "web": Web, "envs": Envs, "check": Check, "sweep": Sweep, "bench": Bench}
 
 
 def parse(arguments: Sequence[str]) -> Any:

@@ -1,21 +1,16 @@
 """The configuration refuses what cannot work, and named rows say what they promise."""
 import dataclasses
+import inspect
 import json
+import re
 
 import pytest
 
-from mage_edu.config import (
-    ALGORITHMS,
-    POSITIVE,
-    POSITIVE_INTEGERS,
-    RANGES,
-    SIZES,
-    Config,
-    make_config,
-    saved_settings,
-    unknown_name,
-)
+from mage_edu.config import ALGORITHMS, SIZES, Config, Settings, make_config, unknown_name
+from mage_edu.engine.storage import saved_settings
 
+FIELDS = dataclasses.fields(Config)
+NOT_ZERO = [field.name for field in FIELDS if field.metadata and (field.metadata["above"] == 0 or field.metadata["low"] == 1)]
 NUMBERS = [field.name for field in dataclasses.fields(Config) if field.type in (int, float)]
 
 
@@ -40,7 +35,14 @@ def test_tables_name_fields_only():
     names = {field.name for field in dataclasses.fields(Config)}
     for row in (*ALGORITHMS.values(), *SIZES.values()):
         assert set(row) <= names
-    assert {*POSITIVE_INTEGERS, *POSITIVE, *RANGES} <= names
+
+
+def test_every_number_has_a_range_and_every_setting_a_meaning():
+    without = {field.name for field in FIELDS if field.type in (int, float, float | None) and not field.metadata}
+    assert without == {"log_var_min", "log_var_max"}  # these two are held against each other
+    assert {"horizon", "actor_lr", "dynamics_clip", "members"} <= set(NOT_ZERO) and "actor_horizon" not in NOT_ZERO
+    described = re.findall(r"^    (\w+): .*  # .+$", inspect.getsource(Settings), re.MULTILINE)
+    assert described == [field.name for field in FIELDS]
 
 
 def test_frozen_and_round_trip_through_json():
@@ -64,7 +66,7 @@ def test_no_number_may_be_negative(name):
         make_config(**{name: -1})
 
 
-@pytest.mark.parametrize("name", [*POSITIVE_INTEGERS, *POSITIVE])
+@pytest.mark.parametrize("name", NOT_ZERO)
 def test_zero_is_refused_where_it_makes_no_sense(name):
     with pytest.raises(ValueError, match=f"^{name}=0: expected"):
         make_config(**{name: 0})

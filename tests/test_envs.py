@@ -10,9 +10,10 @@ import torch
 
 from mage_edu import MAGEAgent
 from mage_edu.engine import environments
-from mage_edu.engine.environments import arguments_of, is_remakeable, maker_of, read_by, time_limit
+from mage_edu.engine.environments import arguments_of, is_remakeable, read_by, time_limit
 from mage_edu.engine.tasks import TASKS
 from mage_edu.engine.train import in_env_units
+from mage_edu.engine.worlds import OneWorld
 from mage_edu.envs import TASKS as LESSON_TASKS
 from mage_edu.envs import ActionScale, PrependVelocity, make_env, reward_fn, termination_fn
 
@@ -431,23 +432,29 @@ def test_a_wrapper_makes_an_environment_unknown(capsys):
 
 def test_one_more_environment_like_it():
     limit = make_env("Pendulum-v1", max_episode_steps=7, g=4.0)
-    again = maker_of(limit, limit)()
+    again = OneWorld(limit, limit).make()
     assert time_limit(again) == 7 and again.unwrapped.g == 4.0 and is_remakeable(limit)
     ours = make_env(Spaces())
-    copied = maker_of(ours, ours)()
+    copied = OneWorld(ours, ours).make()
     assert copied.unwrapped is not ours.unwrapped and not is_remakeable(ours)
     made = []
-    factory = lambda: made.append(1) or Spaces()
-    maker_of(factory, make_env(factory))()
-    assert len(made) == 2
+
+    class Pace(Spaces):  # observations come from a space, and with it from a random generator, of its own
+        def __init__(self):
+            super().__init__(gym.spaces.Box(-1.0, 1.0, (3,)))
+
+    factory = lambda: made.append(1) or Pace()
+    count = len(made) + 1
+    OneWorld(factory, make_env(factory)).make()
+    assert len(made) > count
 
     class Stubborn(Spaces):
         def __deepcopy__(self, memo):
             raise TypeError("no")
 
-    with pytest.raises(ValueError, match="Pass a function that makes it"):
+    with pytest.raises(ValueError, match="Pass a function that makes the whole world"):
         MAGEAgent(Stubborn(), size="tiny")
-    assert MAGEAgent(lambda: Stubborn(), size="tiny").new_env().unwrapped is not None
+    assert MAGEAgent(lambda: Stubborn(gym.spaces.Box(-1.0, 1.0, (3,))), size="tiny").new_env().unwrapped is not None
 
 
 @pytest.mark.parametrize("env_id", TASKS)

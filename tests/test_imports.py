@@ -11,13 +11,13 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mage_edu"
 # Imports flow one way: a module may import only modules to its left, and a module of the course none of the engine room.
 COURSE = ("config", "lqr", "theory", "fitting", "envs", "replay", "networks", "dynamics", "actor", "critic", "targets", "updates", "evaluate", "loop")
 ENGINE = tuple(f"engine.{name}" for name in (
-    "tasks", "environments", "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "resume", "bench", "sweep",
+    "tasks", "environments", "worlds", "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "check", "resume", "bench", "sweep",
 ))
 FACE = ("web", "agent", "cli")  # above both wings
 ABOVE_THE_FACE = ("engine.bench", "engine.sweep")  # they train agents, and only the command line calls them
 ORDER = (*COURSE, *(name for name in ENGINE if name not in ABOVE_THE_FACE), *FACE[:-1], *ABOVE_THE_FACE, FACE[-1])
 NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "ipywidgets", "notebook", "pytest"}
-CALLS_GYMNASIUM = ("envs", "engine.tasks", "engine.environments")
+CALLS_GYMNASIUM = ("envs", "engine.tasks", "engine.environments", "engine.check")
 ONLY_IN = {"argparse": "cli", "tyro": "cli"}
 PICKLING_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "torch.serialization.load", "joblib.dump", "joblib.load"}

@@ -1,6 +1,7 @@
 """The site as it is built: every page is there and in order, complete without a network, and every link leads somewhere."""
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -15,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 from test_imports import ORDER
+
+from mage_edu.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(path.relative_to(ROOT) for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
@@ -190,7 +193,7 @@ def test_mathematics_is_ready_for_mathjax(site, pages):
 
 def test_every_module_has_a_page(pages):
     listed = [link for link in navigation(pages["index.html"]) if link.startswith("api/")]
-    assert listed[0] == "api/index.html" and sorted(listed[1:]) == sorted(f"api/{module}.html" for module in MODULES)
+    assert listed[:2] == ["api/index.html", "api/settings.html"] and sorted(listed[2:]) == sorted(f"api/{module}.html" for module in MODULES)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -207,7 +210,7 @@ def test_an_api_page_describes_what_the_module_exports(pages, module):
 
 def test_comments_beside_fields_are_on_the_api_pages(pages):
     """Of the class itself, and of one that inherits the field."""
-    for owner in ("AgentSettings", "Config"):
+    for owner in ("Settings", "Config"):
         described = pages["api/config.html"].tree.find(id=f"mage_edu.config.{owner}.policy_delay").find_next_sibling("dd").get_text()
         assert "critic updates per actor update" in described
 
@@ -248,3 +251,9 @@ def test_an_external_resource_would_be_noticed(tmp_path, body):
 def test_a_directive_would_be_noticed(tmp_path):
     (tmp_path / "index.html").write_text("<p>a #| b</p><pre><span>#|</span> export\nx = 1  # a comment | and more</pre>", encoding="utf-8")
     assert directives(parse(tmp_path)) == ["index.html: #| export"]
+
+
+def test_the_table_of_settings_names_every_setting_once(pages):
+    rows = [row.find("td").get_text() for row in pages["api/settings.html"].tree.select("tbody tr")]
+    assert rows == [field.name for field in dataclasses.fields(Config)]
+    assert "0 to 0.5" in pages["api/settings.html"].tree.get_text() and "above 0, or none" in pages["api/settings.html"].tree.get_text()

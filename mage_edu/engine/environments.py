@@ -3,7 +3,6 @@
 # %% ../../nbs/engine/environments.ipynb #envi-02
 from __future__ import annotations
 
-import copy
 import functools
 import importlib
 import inspect
@@ -23,8 +22,8 @@ __all__ = ['PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'find_task', 'id_of', 'p
            'as_vectors', 'flat_columns', 'is_close_to_bounds', 'read_by', 'unknown_arguments', 'check_arguments',
            'with_arguments', 'wrappers', 'odd_wrappers', 'why_unknown', 'check_id', 'make_by_id', 'make_env',
            'leaves_of', 'flat_obs', 'plain_value', 'arguments_of', 'time_limit', 'known_task', 'reward_fn',
-           'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold', 'maker_of', 'limited', 'EnvironmentFault',
-           'checked_obs', 'checked_reset', 'checked_step', 'Watched']
+           'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold', 'limited', 'EnvironmentFault', 'checked_obs',
+           'checked_reset', 'checked_step', 'Watched']
 
 # %% ../../nbs/engine/environments.ipynb #058-py
 def find_task(env_id: str) -> Task:
@@ -265,12 +264,14 @@ def arguments_of(env: str | gym.Env) -> dict[str, Any]:
         return {}
     arguments = {name: plain_value(value) for name, value in env.unwrapped.spec.kwargs.items() if name not in PICTURES}
     registered, limit = gym.registry.get(env.unwrapped.spec.id), time_limit(env)
-    return arguments if registered is None or limit == registered.max_episode_steps else arguments | {"max_episode_steps": limit}
+    if registered is None or limit == registered.max_episode_steps:
+        return arguments
+    return arguments | {"max_episode_steps": -1 if limit is None else limit}  # -1: gymnasium.make adds none
 
 
 def time_limit(env: gym.Env) -> int | None:
-    """The steps after which Gymnasium's wrapper ends an episode; None without one."""
-    return next((wrapper._max_episode_steps for wrapper in wrappers(env) if isinstance(wrapper, gym.wrappers.TimeLimit)), None)
+    """The steps after which Gymnasium's wrappers end an episode, the first of them where there are several; None without one."""
+    return min((wrapper._max_episode_steps for wrapper in wrappers(env) if isinstance(wrapper, gym.wrappers.TimeLimit)), default=None)
 
 
 def known_task(env: str | gym.Env) -> Task:
@@ -314,23 +315,6 @@ def json_can_hold(arguments: dict[str, Any]) -> bool:
         return False
 
 
-def maker_of(env: str | gym.Env | Callable[..., gym.Env], made: gym.Env) -> Callable[..., gym.Env]:
-    """A function that makes one more environment like `made`, which `make_env` made from `env`; it may take `render_mode`.
-
-    Raises `ValueError` for an environment that can neither be made again nor copied.
-    """
-    if isinstance(env, str) or is_remakeable(made):
-        return lambda **pictures: make_env(env if isinstance(env, str) else made.unwrapped.spec.id, learned=True, **arguments_of(made), **pictures)
-    if callable(env) and not isinstance(env, gym.Env):
-        return lambda **pictures: make_env(env, learned=True)
-    try:
-        pristine = copy.deepcopy(made)
-    except Exception as error:  # an environment may hold anything, and anything may refuse to be copied
-        raise ValueError(f"environment {id_of(made)}: it cannot be copied for evaluation ({type(error).__name__}: {error}). Pass a function "
-                         "that makes it instead, as in MAGEAgent(lambda: MyEnv(), ...).") from error
-    return lambda **pictures: copy.deepcopy(pristine)
-
-
 def limited(env: gym.Env, steps: int) -> gym.Env:
     """The environment, ended after `steps` steps where it has no time limit of its own."""
     return env if time_limit(env) is not None else gym.wrappers.TimeLimit(env, steps)
@@ -364,7 +348,7 @@ def checked_reset(env: gym.Env, seed: int | None, where: str) -> np.ndarray:
 def checked_step(env: gym.Env, action: np.ndarray, where: str) -> tuple[np.ndarray, float, bool, bool]:
     """(next_obs, reward, terminated, truncated) of one step. Raises `EnvironmentFault` where the contract is broken."""
     try:
-        result = env.step(action)
+        result = env.step(np.array(action))  # a copy: some environments write into the action
     except Exception as error:  # somebody else's code, which may raise anything; what it was is named and chained
         raise EnvironmentFault(f"{where}: step({action}) failed ({type(error).__name__}: {error}).") from error
     if not (isinstance(result, tuple) and len(result) == 5):

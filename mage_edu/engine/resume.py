@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import saved_settings
 from .checkpoint import State
-from .storage import normalizer_from_dict, normalizer_to_dict
+from .environments import checked_reset, checked_step
+from .storage import normalizer_from_dict, normalizer_to_dict, saved_settings
 from .train import Learner, episode_seed, in_env_units
 
 # %% auto #0
 __all__ = ['NETWORKS', 'OPTIMIZERS', 'COUNTERS', 'MOMENTS', 'optimizers', 'named_weights', 'check_tensors', 'restore_weights',
            'optimizer_tensors', 'expected_moments', 'restore_optimizer', 'generators', 'learner_state', 'check_state',
-           'restore_learner', 'replay_episode']
+           'restore_learner', 'stored_rewards', 'played_again', 'replay_episode']
 
 # %% ../../nbs/engine/resume.ipynb #005-py
 NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
@@ -142,20 +142,39 @@ def restore_learner(learner: Learner, env: Any, state: State) -> None:
     learner.episode_actions = list(state.tensors["episode_actions"].unbind())
 
 # %% ../../nbs/engine/resume.ipynb #013-py
+def stored_rewards(learner: Learner) -> np.ndarray:
+    """The rewards of the episode under way that the buffer still holds, oldest first: (n,), float32."""
+    rows = min(len(learner.episode_actions), len(learner.replay))
+    index = [(learner.replay.added - rows + i) % learner.replay.capacity for i in range(rows)]
+    return learner.replay.columns["reward"][index].cpu().numpy().reshape(-1)
+
+
+def played_again(learner: Learner, env: gym.Env) -> str | None:
+    """Play the episode under way again; what the environment shows now that it did not show then, in words, or None."""
+    scale, where, total = learner.world.scale, "resume", 0.0
+    obs = checked_reset(env, episode_seed(learner.config.seed, learner.episodes - 1), where)
+    actions, stored = learner.episode_actions, stored_rewards(learner)
+    for step, action in enumerate(actions, start=1):
+        obs, reward, terminated, truncated = checked_step(env, in_env_units(scale, action), where)
+        total += reward
+        row = step - 1 - (len(actions) - len(stored))  # of the rewards that are still there
+        if row >= 0 and np.float32(reward) != stored[row]:
+            return f"pays {reward} in step {step} instead of {stored[row]}"
+        if terminated or truncated:
+            return f"ends after step {step}, {'terminated' if terminated else 'truncated'}, where the episode went on"
+    if not np.array_equal(obs, learner.obs):
+        return f"shows {obs} instead of {learner.obs}"
+    return None if total == learner.episode_return else f"pays {total!r} in all instead of {learner.episode_return!r}"
+
+
 def replay_episode(learner: Learner, env: gym.Env) -> None:
     """Bring a fresh environment to where the learner left it, by the seed and the actions of the episode under way.
 
-    Raises `ValueError` where the environment does not come to the saved observation, bit for bit.
+    Raises `ValueError` where the environment does not give the rewards and the ends of before, or not the saved observation, bit for bit.
     """
-    if learner.obs is None:
-        return
-    scale = learner.world.scale
-    obs, _ = env.reset(seed=episode_seed(learner.config.seed, learner.episodes - 1))
-    for action in learner.episode_actions:
-        obs, *_ = env.step(in_env_units(scale, action))
-    if not np.array_equal(obs, learner.obs):
+    if learner.obs is not None and (gap := played_again(learner, env)) is not None:
         raise ValueError(
-            f"the environment, reset with its seed and given the same {len(learner.episode_actions)} actions, shows {obs} instead of "
-            f"{learner.obs}: another version of the simulator, or an environment that its seed does not determine. The run cannot be "
-            "continued exactly; load its agent folder and train on from there."
+            f"the environment, reset with its seed and given the same {len(learner.episode_actions)} actions, {gap}: another version of the "
+            "simulator, or an environment that its seed does not determine, or that remembers earlier episodes. The run cannot be continued exactly; "
+            "load its agent folder and train on from there."
         )

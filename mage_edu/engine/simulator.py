@@ -16,6 +16,7 @@ from torch import Tensor
 from ..config import unknown_name
 from .environments import arguments_of, id_of
 from .tasks import TASKS
+from .worlds import carry_physics, edited_paths
 from ..envs import ActionScale, TransitionFn, make_env
 from ..replay import ReplayBuffer
 from ..targets import World
@@ -100,6 +101,8 @@ class MuJoCoStep:
         if name not in TASKS:
             raise ValueError(unknown_name("task to simulate", name, list(TASKS)))
         self.env = make_env(name, **(arguments_of(env) | {"max_episode_steps": 10**12}))  # no time limit: single steps
+        if isinstance(env, gym.Env):
+            carry_physics(env, self.env, edited_paths(env, make_env(name, learned=True, **arguments_of(env))))
         self.env.reset(seed=0)
         self.physics, self.state_dim = len(part_of_state(self.env, PHYSICS)), len(self.state_of(self.env))
         self.smooth = self.physics + len(outdated_place(self.env))  # leading numbers of a state that derivatives are taken in
@@ -192,6 +195,8 @@ class SimulatedDynamics(torch.nn.Module):
         name, arguments = id_of(env), arguments_of(env)
         self.scale, self.formula = ActionScale.of(env.action_space), FORMULAS.get(name)
         self.gravity = {"g": arguments["g"]} if "g" in arguments else {}
+        if self.formula and (edited := edited_paths(env, make_env(name, learned=True, **arguments))):
+            raise ValueError(f"environment {name} with {', '.join(edited)} changed: its map is known as a formula, for the values of gymnasium.make only.")
         self.step = None if self.formula else MuJoCoStep(env)
         self.state_of = READERS[name] if self.formula else self.step.state_of
         self.state_dim = env.observation_space.shape[0] if self.formula else self.step.state_dim

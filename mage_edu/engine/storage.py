@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping
@@ -20,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ..config import Config, make_config, renamed_settings, saved_settings
+from ..config import Config, make_config
 from ..replay import Normalizer, RunningStats
 
 # %% auto #0
@@ -29,8 +30,8 @@ __all__ = ['SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'SCHEMA
            'read_rows', 'read_table', 'explain_write_errors', 'new_folders', 'RunFolder', 'next_run_folder',
            'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
            'check_agent_path', 'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent',
-           'config_from_dict', 'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame', 'write_video',
-           'write_figure']
+           'renamed_settings', 'saved_settings', 'config_from_dict', 'normalizer_from_dict', 'read_description',
+           'load_agent', 'check_frame', 'write_video', 'write_figure']
 
 # %% ../../nbs/engine/storage.ipynb #009-py
 def sync_folder(folder: Path) -> None:
@@ -341,9 +342,9 @@ def check_agent_path(path: Path) -> None:
 
 def agent_description(env: Mapping[str, Any], config: Config, num_timesteps: int, normalizer: Normalizer) -> dict[str, Any]:
     """What agent.json holds besides the digests; `env` has the environment's id and the arguments it was made
-    with, and whether it was made by hand."""
-    by_hand = {"env_by_hand": True} if env.get("by_hand") else {}
-    return by_hand | {
+    with, whether it was made by hand, and what its world showed."""
+    more = ({"env_by_hand": True} if env.get("by_hand") else {}) | ({"world": env["world"]} if "world" in env else {})
+    return more | {
         "env": env["id"], "env_arguments": env["arguments"], "num_timesteps": num_timesteps, "config": config.to_dict(), "normalizer": normalizer_to_dict(normalizer),
     }
 
@@ -394,6 +395,23 @@ SCHEMA_SETTINGS = (  # what every file of this schema has; settings that came la
     "log_var_max warmup_steps replay_capacity eval_interval eval_episodes log_interval checkpoint_interval "
     "divergence_limit "
 ).split()
+
+
+def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that this or an earlier version saved, under this version's names, without those that are gone."""
+    settings = dict(settings)
+    for name, harmless in (("dynamics_early_choice", False), ("on_divergence", "stop")):
+        if settings.pop(name, harmless) != harmless:
+            warnings.warn(f"the setting {name} of this run is gone, as no gain of it was measured; the run goes on without it.")
+    if "start" in settings:  # before a share took its place
+        start = settings.pop("start")
+        settings["real_share"] = 1.0 if start == "replay" else 0.0 if start == "model" else start  # anything else is refused as a share
+    return settings
+
+
+def saved_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a run that this or an earlier version saved; those that came later have the defaults of `Config`, which change nothing."""
+    return Config().to_dict() | renamed_settings(settings)
 
 
 def config_from_dict(content: Any) -> Config:

@@ -27,7 +27,7 @@ from joblib import Parallel, delayed, parallel_config
 
 # %% ../../nbs/engine/sweep.ipynb #006-py
 from ..agent import MAGEAgent
-from ..config import Config, make_config, saved_settings, unknown_name
+from ..config import Config, make_config, unknown_name
 from .checkpoint import newest_checkpoint
 from .environments import check_id
 from mage_edu.engine.storage import (
@@ -39,6 +39,7 @@ from mage_edu.engine.storage import (
     read_json,
     read_table,
     rows_as_text,
+    saved_settings,
     write_atomic,
     write_json,
 )
