@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .actor import Actor
-from .engine.environments import arguments_of, id_of, known_task, time_limit, why_unknown
+from .engine.environments import arguments_of, id_of, known_task, make_env, time_limit, why_unknown
 from mage_edu.engine.storage import (
     digest,
     explain_write_errors,
@@ -31,6 +31,7 @@ from mage_edu.engine.storage import (
     write_atomic,
     write_json,
 )
+from .engine.worlds import edited_paths
 from .envs import ActionScale
 
 # %% auto #0
@@ -83,6 +84,8 @@ def check_playable(env: gym.Env) -> None:
     """Raise `ValueError` unless a page can show exactly this environment."""
     name = id_of(env)
     reason = "is not flat, or has no formulas here" if name not in PLAYABLE else why_unknown(env)
+    if not reason and (edited := edited_paths(env, make_env(name, **arguments_of(env)))):
+        reason = f"was edited by hand ({', '.join(edited)})"
     if reason:
         raise ValueError(f"environment {name} {reason}: a page can show {', '.join(PLAYABLE)}, as gymnasium.make gives them. `mage-edu video` films any other.")
 

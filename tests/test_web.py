@@ -142,6 +142,15 @@ def test_what_a_page_cannot_show_is_refused(tmp_path, env, learned, complaint):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_edited_physics_are_refused(tmp_path):
+    """The page reads Gymnasium's XML, so it would show another robot."""
+    env = gym.make("Hopper-v5")
+    env.unwrapped.model.body_mass[1] *= 2
+    with pytest.raises(ValueError, match=r"edited by hand \(HopperEnv.model.body_mass\)"):
+        MAGEAgent(env, size="tiny").to_web(tmp_path / "page")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_settings_of_the_environment_reach_the_page():
     described = web.describe_world(make_env("Walker2d-v5", ctrl_cost_weight=0.5, healthy_z_range=(0.1, 3.0), terminate_when_unhealthy=False, frame_skip=2), 0)
     assert described["reward"] == {"forward": 1.0, "alive": 1.0, "effort": 0.5} and described["substeps"] == 2 and not described["ends"]
