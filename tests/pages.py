@@ -1,4 +1,4 @@
-"""What the tests of the page share: the site's small agents, and what Python says they do."""
+"""What the tests of the page share: the site's small agents, two that need no training, and what Python says they do."""
 from __future__ import annotations
 
 import shutil
@@ -8,16 +8,39 @@ import numpy as np
 import torch
 
 from mage_edu import make_env
+from mage_edu.actor import Actor
 from mage_edu.envs import ActionScale
-from mage_edu.web import add_robot, read_agent
+from mage_edu.web import add_robot, read_agent, write_agent
 
 ROOT = Path(__file__).resolve().parent.parent
 AGENTS = ROOT / "results" / "web"
 
+LINEAR = {  # task, and the gain of an actor tanh(gain @ obs) that lasts for a whole episode: it balances, it stands still
+    "balance": ("InvertedPendulum-v5", [[0.3, 5.0, 0.5, 1.0]]),
+    "stand": ("Hopper-v5", [[0, 0, 0, *(-3.0 * (i == j) for j in range(3)), 0, 0, 0, *(-0.5 * (i == j) for j in range(3))] for i in range(3)]),
+}
+
+
+def linear_actor(gain: torch.Tensor) -> Actor:
+    """An actor of the library that computes tanh(gain @ obs), because swish(z) - swish(-z) = z."""
+    act_dim, obs_dim = gain.shape
+    actor, one = Actor(obs_dim, act_dim, 1, 2 * act_dim, torch.Generator()), torch.eye(act_dim)
+    actor.load_state_dict({
+        "weights.0": torch.cat([gain.T, -gain.T], 1)[None], "biases.0": torch.zeros(1, 1, 2 * act_dim),
+        "weights.1": torch.cat([one, -one])[None], "biases.1": torch.zeros(1, 1, act_dim),
+        "obs_scale.mean": torch.zeros(obs_dim), "obs_scale.std": torch.ones(obs_dim),
+    })
+    return actor
+
 
 def copy_agent(name: str, folder: Path, steps: int | None = None) -> Path:
-    """One of the site's agents with its robot, in a folder of its own; `steps` is another limit of the episode."""
-    shutil.copytree(AGENTS / name, folder)
+    """One of the agents with its robot, in a folder of its own; `steps` is another limit of the episode."""
+    if name in LINEAR:
+        task, gain = LINEAR[name]
+        folder.mkdir(parents=True)
+        write_agent(folder, linear_actor(torch.tensor(gain, dtype=torch.float32)), make_env(task), name)
+    else:
+        shutil.copytree(AGENTS / name, folder)
     add_robot(folder)
     if steps is not None:
         text = (folder / "agent.json").read_text(encoding="utf-8")

@@ -112,7 +112,7 @@ def test_a_pendulum_in_javascript_is_gymnasiums(tmp_path):
 
 
 @needs_node
-@pytest.mark.parametrize(("name", "steps"), [("mage", 10), ("inverted-pendulum", 100), ("hopper", 100), ("walker", 100)])
+@pytest.mark.parametrize(("name", "steps"), [("mage", 10), ("balance", 100), ("stand", 100), ("hopper", 100), ("walker", 100)])
 def test_a_robot_in_javascript_is_gymnasiums(tmp_path, name, steps):
     """The first observations: a cheetah's contacts multiply the last bits of a sum by a thousand in 20 steps. Whole episodes are compared in a browser."""
     engine = web.cache_folder() / web.ENGINE.replace("/", "-")
