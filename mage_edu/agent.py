@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 import torch
 
-from .config import Config, make_config
+from .config import Config, make_config, plain_number
 from .dynamics import DynamicsBuilder
 from .engine.checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_checkpoint
 from .engine.diagnostics import Diagnoser
@@ -26,12 +26,14 @@ from mage_edu.engine.environments import (
     id_of,
     limited,
     why_unknown,
+    with_module,
 )
 from .engine.kernels import check_compile, compile_pays, onednn_pays
 from .engine.recorded import read_recorded
 from .engine.resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
 from mage_edu.engine.storage import (
     RunFolder,
+    as_path,
     evaluation_curve,
     load_agent,
     read_table,
@@ -62,7 +64,7 @@ __all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'FORGOTTEN_LOSS', 'pick_device', 'c
            'last_row', 'counted_on', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps', 'check_simulator',
            'MAGEAgent', 'split_given', 'check_given', 'check_remembered', 'announce', 'start_count', 'settle_compile',
            'OwnEvaluator', 'run_and_save', 'keep_what_there_is', 'how_to_go_on', 'continue_run', 'warn_of_changes',
-           'load_into', 'rebuilt', 'unbegun']
+           'load_into', 'in_own_types', 'rebuilt', 'unbegun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
 def pick_device(device: str | torch.device) -> torch.device:
@@ -95,7 +97,7 @@ class ActingAgent:
                  given: Mapping[str, Callable[..., Any]] | None = None):
         self.config, self.device, self.given = config, device, dict(given or {})
         self.env = make_env(asked, learned=not {"auto", "known"} & {config.reward, config.termination})
-        self.env_id = asked if isinstance(asked, str) else id_of(self.env)
+        self.env_id = with_module(asked if isinstance(asked, str) else id_of(self.env))
         self.one_world = OneWorld(asked, self.env)
         self.learner: Learner = build_learner(config, self.env, device, self.given)
 
@@ -137,7 +139,7 @@ class ActingAgent:
 
         Drawing is slow without a graphics card, hence the limit. Raises `RuntimeError` where rendering fails.
         """
-        return record_video(self.learner, self.new_env, Path(path), seed, steps)
+        return record_video(self.learner, self.new_env, as_path(path), seed, steps)
 
     def to_web(self, path: str | Path, seed: int = 0, half: bool = False) -> Path:
         """Write a folder that any web server can serve, with the agent live in it; returns its path.
@@ -274,13 +276,15 @@ class Reporter:
         self.agent, self.callback, self.begun = agent, callback, agent.num_timesteps
         self.before = {} if agent.run is None else last_row(agent.run.timings.path)  # the clock of a run in parts goes on
         self.shown: dict[str, str] = {}
-        self.writer = open_tensorboard(agent.run.path) if agent.tensorboard else None
+        self.writer = open_tensorboard(agent.run.path, agent.num_timesteps) if agent.tensorboard else None
         self.bar = tqdm(total=steps, unit="step", disable=not progress_bar)
 
     def __call__(self, kind: str, rows: list[dict[str, float]]) -> bool:
         """Take rows of one kind; whether to go on."""
         if kind == "timings":
             rows = [counted_on(row, self.before) for row in rows]
+        if self.writer is not None and kind == "checkpoint":
+            self.writer.flush()  # before the checkpoint is there: a run that is killed goes on from it, without a gap
         if self.agent.run is not None:
             keep(self.agent, kind, rows)
         if kind == "checkpoint":
@@ -309,11 +313,11 @@ class Reporter:
 Callback = Callable[["MAGEAgent", dict[str, float]], Any]  # (agent, one summed-up row); returning False stops the run
 
 
-def open_tensorboard(run: Path) -> Any:
-    """A TensorBoard writer into a run folder."""
+def open_tensorboard(run: Path, step: int) -> Any:
+    """A TensorBoard writer into a run folder, for a run that stands at `step`; what was logged after it and then lost is hidden."""
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(run / "tensorboard"))
+    return SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
 
 # %% ../nbs/engine/agent.ipynb #034-py
 def describe_run(env: dict[str, Any], config: Config, device: torch.device, compile: bool | str, total_timesteps: int,
@@ -328,11 +332,12 @@ def describe_run(env: dict[str, Any], config: Config, device: torch.device, comp
                    "onednn": onednn_pays(config, device.type), "compile": compile, "total_timesteps": total_timesteps, "versions": versions}
 
 # %% ../nbs/engine/agent.ipynb #037-py
-def check_steps(total_timesteps: int) -> None:
-    """Raise `ValueError` unless this is a whole number of at least 0."""
-    whole = isinstance(total_timesteps, (int, np.integer)) and not isinstance(total_timesteps, bool)
-    if not whole or total_timesteps < 0:
+def check_steps(total_timesteps: float) -> int:
+    """A number of steps as an int; 1e4 is one as well. Raises `ValueError` unless it is a whole number of at least 0."""
+    steps = plain_number(total_timesteps)
+    if isinstance(steps, bool) or not isinstance(steps, (int, float)) or steps != steps or steps < 0 or steps in (float("inf"),) or steps != int(steps):
         raise ValueError(f"total_timesteps={total_timesteps!r}: expected a whole number of at least 0.")
+    return int(steps)
 
 # %% ../nbs/engine/agent.ipynb #038c-py
 def check_simulator(config: Config, compile: bool | str) -> None:
@@ -390,7 +395,7 @@ class MAGEAgent(ActingAgent):
         negative or non-integer number of steps or a second run into one folder, `BlockingIOError` where another process trains
         in the folder, `Divergence`, and `KeyboardInterrupt` at the end of an interrupted run.
         """
-        check_steps(total_timesteps)
+        total_timesteps = check_steps(total_timesteps)
         check_remembered(self)
         goal = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
         run = self.run or (None if reset_num_timesteps else self.source)
@@ -562,6 +567,7 @@ def continue_run(agent: MAGEAgent) -> None:
     warn_of_changes(described, describe_run(agent.env_name, agent.config, agent.device, agent.compile, 0))
     cut_tables(tables_of(run), manifest)
     agent.learner, agent.run, agent.data = learner, run, described.get("data")
+    agent.tensorboard = (run.path / "tensorboard").is_dir()
     agent.checkpoints = continued(run.checkpoint, tables_of(run), manifest)
 
 
@@ -591,7 +597,7 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
     content, weights = load_agent(path)
     agent = rebuilt(cls, path, content, content["config"].to_dict(), env, device, functions)
     try:
-        restore_weights(agent.learner, weights)
+        restore_weights(agent.learner, in_own_types(weights, named_weights(agent.learner)))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     agent.learner.normalizer = content["normalizer"]
@@ -600,6 +606,12 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
     return agent
 
 # %% ../nbs/engine/agent.ipynb #046s1-py
+def in_own_types(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Saved weights in the floating-point type of this session's networks: torch's default may have been another one when they were saved."""
+    fits = lambda name, tensor: name in own and tensor.is_floating_point() and own[name].is_floating_point()
+    return {name: tensor.to(own[name].dtype) if fits(name, tensor) else tensor for name, tensor in weights.items()}
+
+
 def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], settings: Mapping[str, Any],
             env: str | gym.Env | Callable[..., gym.Env] | None, device: str, functions: Mapping[str, Callable[..., Any]],
             data: str | None = None) -> MAGEAgent:

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['TD3', 'DDPG', 'ALGORITHMS', 'SIZES', 'number', 'Settings', 'unknown_name', 'check_setting', 'check_combinations',
-           'Config', 'make_config']
+           'Config', 'plain_number', 'make_config']
 
 # %% ../nbs/engine/config.ipynb #config-03
 import dataclasses
@@ -250,6 +250,11 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 }
 
 # %% ../nbs/engine/config.ipynb #config-24
+def plain_number(value: Any) -> Any:
+    """A numpy or torch scalar as Python's own number; anything else as it is."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+
+
 def make_config(algorithm: str = "mage", size: str = "laptop", **overrides: Any) -> Config:
     """The configuration of a named algorithm at a named size, with any field overridden.
 
@@ -257,6 +262,8 @@ def make_config(algorithm: str = "mage", size: str = "laptop", **overrides: Any)
     Raises `ValueError` for an unknown algorithm, size or field, or a value that `Config` refuses.
     """
     fields = [field.name for field in dataclasses.fields(Config)]
+    overrides = {name: plain_number(value) for name, value in overrides.items()}
+    algorithm, size = str(algorithm), str(size)
     if "start" in overrides:
         raise ValueError("start: this setting is now a share; use real_share=1.0 for start='replay' and real_share=0.0 for start='model'.")
     for name in overrides:

@@ -197,7 +197,7 @@ def write_agent(folder: Path, actor: Actor, env: gym.Env, name: str, seed: int =
 
 def read_agent(folder: str | Path) -> tuple[dict[str, Any], Actor]:
     """The description and the actor that `write_agent` wrote. Raises `FileNotFoundError`, or `ValueError` for files that are damaged or not ours."""
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     about = read_json(folder / "agent.json")
     if not isinstance(about, dict) or about.get("schema") != SCHEMA:
         raise ValueError(f"{folder / 'agent.json'}: expected the description of an agent in a page, schema {SCHEMA}.")
@@ -231,7 +231,7 @@ def write_page(path: str | Path, actor: Actor, env: gym.Env, name: str, seed: in
     Raises `ValueError` for an environment that a page cannot show, `RuntimeError` where the engine is not to be had, and `OSError`,
     with nothing written.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     check_playable(env)
     if path.exists() and not (path / "agent" / "agent.json").is_file() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"{path}: something that is not such a page is here; choose another folder.")
@@ -294,7 +294,7 @@ def onnx_policy(actor: Actor, space: gym.spaces.Box) -> Any:
 
 def write_onnx(path: str | Path, actor: Actor, space: gym.spaces.Box) -> Path:
     """Write a policy as an ONNX file, atomically; returns its path. Raises `ValueError` for another ending or without onnx, `OSError`."""
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix != ".onnx":
         raise ValueError(f"{path}: expected the name of a file that ends in .onnx.")
     data = onnx_policy(actor, space).SerializeToString()

@@ -133,7 +133,7 @@ class Checkpoints:
 def sync_file(path: Path) -> None:
     """Wait until a file's content is on the disk; nothing to do where there is none."""
     if path.exists():
-        with open(path, "rb") as file:
+        with open(path, "r+b") as file:  # Windows syncs by a handle that may write
             os.fsync(file.fileno())
 
 # %% ../../nbs/engine/checkpoint.ipynb #018-py

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import inspect
 import json
 import math
@@ -18,12 +19,12 @@ from .tasks import TASKS, AppendTip
 from ..envs import PrependVelocity, Task, TransitionFn
 
 # %% auto #0
-__all__ = ['PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'find_task', 'id_of', 'parts_of', 'check_spaces', 'into_space',
-           'as_vectors', 'flat_columns', 'is_close_to_bounds', 'read_by', 'unknown_arguments', 'check_arguments',
-           'with_arguments', 'wrappers', 'odd_wrappers', 'why_unknown', 'check_id', 'make_by_id', 'make_env',
-           'leaves_of', 'flat_obs', 'plain_value', 'arguments_of', 'time_limit', 'known_task', 'reward_fn',
-           'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold', 'limited', 'EnvironmentFault', 'checked_obs',
-           'checked_reset', 'checked_step', 'Watched']
+__all__ = ['LARGEST_BOUND', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'find_task', 'id_of', 'parts_of', 'check_spaces',
+           'into_space', 'as_vectors', 'flat_columns', 'is_close_to_bounds', 'read_by', 'unknown_arguments',
+           'check_arguments', 'with_arguments', 'wrappers', 'odd_wrappers', 'why_unknown', 'check_id', 'with_module',
+           'make_by_id', 'make_env', 'leaves_of', 'flat_obs', 'plain_value', 'arguments_of', 'time_limit', 'known_task',
+           'reward_fn', 'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold', 'limited', 'EnvironmentFault',
+           'checked_obs', 'reset_with', 'checked_reset', 'checked_step', 'Watched']
 
 # %% ../../nbs/engine/environments.ipynb #058-py
 def find_task(env_id: str) -> Task:
@@ -56,6 +57,9 @@ def parts_of(space: gym.Space) -> Iterator[gym.Space]:
         yield from parts_of(part)
 
 
+LARGEST_BOUND = 1e6  # of an action, in the environment's units
+
+
 def check_spaces(env: gym.Env) -> None:
     """Raise `ValueError` unless actions are a bounded box and observations can be flattened into a vector of numbers."""
     action, obs = env.action_space, env.observation_space
@@ -63,6 +67,9 @@ def check_spaces(env: gym.Env) -> None:
         raise ValueError(f"action space {action}: expected a bounded Box (continuous actions).")
     if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
         raise ValueError(f"action space {action}: expected finite bounds; the actor's [-1, 1] is mapped to them.")
+    if (largest := max(np.abs(action.low.astype(np.float64)).max(initial=0), np.abs(action.high.astype(np.float64)).max(initial=0))) > LARGEST_BOUND:
+        raise ValueError(f"action space {action}: bounds of {largest:.3g} are no bounds of real actions, and the actor's [-1, 1] would be spread over all of them. "
+                         f"Expected at most {LARGEST_BOUND:g}; gymnasium.wrappers.RescaleAction or an action space of your own narrows them.")
     if any(part.dtype == np.uint8 and len(part.shape or ()) == 3 for part in parts_of(obs)):
         raise ValueError(f"observation space {obs}: expected numbers, not images (uint8 of rank 3); the networks here read vectors.")
     if not obs.is_np_flattenable:
@@ -178,10 +185,29 @@ def check_id(env_id: str) -> None:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise ValueError(f"environment {env_id!r}: the package {module!r} cannot be imported ({error}); install it.") from error
+            raise ValueError(f"environment {env_id!r}: the package {module!r} cannot be imported ({error}); install it, or call from the folder that it lies in.") from error
     if name not in TASKS and name not in gym.registry:
         more = "Any other id works too once the package that registers it is imported, or as 'package:id'; reward and termination are then learned."
         raise ValueError(f"{unknown_name('environment', env_id, list(TASKS))} {more}")
+
+
+def with_module(env_id: str) -> str:
+    """An id with the module in front that registers it, as in 'my_robots:Arm-v0', so that another process finds it too.
+
+    Gymnasium's own ids and ours stay as they are, and so does one whose module no other process could import.
+    """
+    spec = gym.registry.get(env_id)
+    if spec is None or env_id in TASKS:
+        return env_id
+    entry = spec.entry_point
+    module = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
+    if module.partition(".")[0] in ("", "gymnasium", "mage_edu", "__main__", "builtins"):
+        return env_id
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        found = False
+    return f"{module}:{env_id}" if found else env_id
 
 
 def make_by_id(env_id: str, arguments: dict[str, Any]) -> gym.Env:
@@ -190,7 +216,9 @@ def make_by_id(env_id: str, arguments: dict[str, Any]) -> gym.Env:
     try:
         return gym.make(env_id.rpartition(":")[2], **arguments)
     except (gym.error.Error, TypeError, ImportError) as error:
-        raise ValueError(f"environment {env_id!r} with {arguments}: it cannot be made ({type(error).__name__}: {error}).") from error
+        newer = f"{env_id.rpartition('-v')[0]}-v5"
+        hint = f" Use {newer}: versions 2 and 3 need an engine of long ago." if newer in TASKS and newer != env_id else ""
+        raise ValueError(f"environment {env_id!r} with {arguments}: it cannot be made ({type(error).__name__}: {error}).{hint}") from error
 
 # %% ../../nbs/engine/environments.ipynb #070-py
 def make_env(env: str | gym.Env | Callable[..., gym.Env], learned: bool = False, **kwargs: Any) -> gym.Env:
@@ -255,6 +283,8 @@ def flat_obs(env: gym.Env, obs: Any) -> Any:
 # %% ../../nbs/engine/environments.ipynb #077-py
 def plain_value(value: Any) -> Any:
     """A constructor argument as JSON would give it back: tuples become lists."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
     return [plain_value(part) for part in value] if isinstance(value, (tuple, list)) else value
 
 
@@ -334,10 +364,20 @@ def checked_obs(obs: Any, env: gym.Env, where: str) -> np.ndarray:
     return obs
 
 
+def reset_with(env: gym.Env, seed: int | None) -> Any:
+    """What `reset` returns. A simulator that takes its seed as a C int refuses those of 2**31 and more, and gets their last 31 bits."""
+    try:
+        return env.reset(seed=seed)
+    except (TypeError, ValueError, OverflowError):
+        if seed is None or seed < 2**31:
+            raise
+        return env.reset(seed=seed % 2**31)
+
+
 def checked_reset(env: gym.Env, seed: int | None, where: str) -> np.ndarray:
     """The first observation of an episode. Raises `EnvironmentFault` where the contract is broken."""
     try:
-        result = env.reset(seed=seed)
+        result = reset_with(env, seed)
     except Exception as error:  # as in `checked_step`
         raise EnvironmentFault(f"{where}: reset(seed=...) failed ({type(error).__name__}: {error}); expected (observation, info).") from error
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):

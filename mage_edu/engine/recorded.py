@@ -12,12 +12,12 @@ import gymnasium as gym
 import numpy as np
 from safetensors import SafetensorError
 
-from .environments import checked_reset, checked_step, flat_columns, is_close_to_bounds
-from .storage import explain_write_errors, write_atomic
+from .environments import checked_reset, checked_step, flat_columns, is_close_to_bounds, time_limit
+from .storage import as_path, explain_write_errors, write_atomic
 
 # %% auto #0
-__all__ = ['ARRAYS', 'read_arrays', 'write_arrays', 'record', 'checked_arrays', 'largest_jump', 'episode_arrays', 'read_minari',
-           'read_recorded']
+__all__ = ['ARRAYS', 'read_arrays', 'write_arrays', 'record', 'checked_arrays', 'crossing_row', 'largest_jump', 'episode_arrays',
+           'read_minari', 'read_recorded']
 
 # %% ../../nbs/engine/recorded.ipynb #12c-05
 ARRAYS = ("obs", "action", "reward", "next_obs", "terminated")
@@ -25,7 +25,7 @@ ARRAYS = ("obs", "action", "reward", "next_obs", "terminated")
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays in a .npz or .safetensors file. Raises `FileNotFoundError`, or `ValueError` for another format or a damaged file."""
-    path = Path(path)
+    path = as_path(path)
     if path.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"{path}: expected a file that ends in .npz or .safetensors, or minari:NAME for a Minari dataset.")
     if not path.is_file():
@@ -43,7 +43,8 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as .npz, atomically. Raises `ValueError` for another ending, `OSError`."""
-    if Path(path).suffix != ".npz":
+    path = as_path(path)
+    if path.suffix != ".npz":
         raise ValueError(f"{path}: expected a name that ends in .npz.")
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)
@@ -81,11 +82,33 @@ def checked_arrays(arrays: Mapping[str, np.ndarray], env: gym.Env, source: str) 
         raise ValueError(f"{source}: there are no transitions in it.")
     if not np.isin(checked["terminated"], (0.0, 1.0)).all():
         raise ValueError(f"{source}: terminated holds other values than 0 and 1.")
+    if (row := crossing_row(checked, time_limit(env))) is not None:
+        raise ValueError(f"{source}: row {row} leads from one episode into the next: its next_obs is the first observation of another episode. Give the last "
+                         "observation of each episode as next_obs, as Gymnasium's step returns it, or leave the last row of every episode out.")
     outside = ~is_close_to_bounds(checked["action"], env.action_space).all(1)
     if outside.any():
         row = int(np.argmax(outside))
         raise ValueError(f"{source}: action {checked['action'][row]} in row {row} lies outside of {env.action_space}; give actions in the environment's units.")
     return checked
+
+
+def crossing_row(arrays: Mapping[str, np.ndarray], limit: int | None) -> int | None:
+    """A row whose `next_obs` belongs to another episode, or None where nothing shows one.
+
+    Where each row's `next_obs` is the next row's `obs`, it was read off a list of observations. That is right inside an episode, and shows where the chain
+    goes on after a termination, or for more steps than the time limit `limit` allows.
+    """
+    chained = (arrays["next_obs"][:-1] == arrays["obs"][1:]).all(1)
+    if len(chained) == 0:
+        return None
+    over = np.flatnonzero(chained & (arrays["terminated"][:-1] == 1.0))
+    if len(over):
+        return int(over[0])
+    breaks = np.flatnonzero(np.append(~chained, True))  # rows after which the chain is broken, the last one included
+    lengths = np.diff(np.append(-1, breaks))
+    if limit is not None and lengths.max() > limit:
+        return int(breaks[int(np.argmax(lengths > limit))] - lengths[int(np.argmax(lengths > limit))] + limit)
+    return None
 
 
 def largest_jump(arrays: Mapping[str, np.ndarray]) -> float:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -25,23 +26,36 @@ from ..config import Config, make_config
 from ..replay import Normalizer, RunningStats
 
 # %% auto #0
-__all__ = ['SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'SCHEMA_SETTINGS', 'sync_folder', 'write_atomic',
-           'write_json', 'read_json', 'digest', 'seal_of', 'write_sealed', 'read_sealed', 'rows_as_text', 'Table',
-           'read_rows', 'read_table', 'explain_write_errors', 'new_folders', 'RunFolder', 'next_run_folder',
-           'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
-           'check_agent_path', 'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent',
+__all__ = ['NOT_SUPPORTED', 'SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'SCHEMA_SETTINGS', 'as_path',
+           'sync_folder', 'write_atomic', 'write_json', 'read_json', 'digest', 'seal_of', 'write_sealed', 'read_sealed',
+           'rows_as_text', 'Table', 'read_rows', 'read_table', 'explain_write_errors', 'new_folders', 'RunFolder',
+           'acquired_lock', 'next_run_folder', 'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder',
+           'replace_folder', 'check_agent_path', 'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent',
            'renamed_settings', 'saved_settings', 'config_from_dict', 'normalizer_from_dict', 'read_description',
            'load_agent', 'check_frame', 'write_video', 'write_figure']
 
 # %% ../../nbs/engine/storage.ipynb #009-py
+NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.ENOLCK}  # what a file system says that cannot do a thing
+
+
+def as_path(path: str | Path) -> Path:
+    """A path as a user gives it, with `~` for the home folder, also where no shell has replaced it."""
+    return Path(path).expanduser()
+
+
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk (where the operating system lets a folder be opened). Raises `OSError`."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    """Wait until the names in a folder are on the disk, where the system can do that; elsewhere a warning says what is not promised. Raises `OSError`."""
+    if os.name != "posix":
+        return  # Windows does not let a folder be opened
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+        warnings.warn(f"{folder}: this file system cannot sync a folder ({error.strerror}). Runs go on, and survive a kill; after a power failure the newest files may be missing.")
+    finally:
+        os.close(handle)
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
@@ -49,7 +63,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
 
     One writer per file: the content passes through a file of the same name with `.tmp` appended. Raises `OSError`.
     """
-    path = Path(path)
+    path = as_path(path)
     beside = path.with_name(path.name + ".tmp")
     try:
         with open(beside, "wb") as file:
@@ -215,7 +229,7 @@ class RunFolder:
     """One run on disk: config.json, metrics.csv, evaluations.csv, diagnostics.csv, timings.csv, curve.png, diagnostics.png, model.png, video.mp4, agent/, checkpoint/."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = as_path(path)
         self.metrics = Table(self.path / "metrics.csv", METRICS)
         self.evaluations = Table(self.path / "evaluations.csv", EVALUATIONS)
         self.diagnostics = Table(self.path / "diagnostics.csv", DIAGNOSTICS)
@@ -257,10 +271,8 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder against other processes. Raises `BlockingIOError` where another one trains in it."""
-        lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
-            with explain_write_errors(self.path, "run folder"):
-                lock.acquire()
+            lock = acquired_lock(self.path / ".lock", timeout=0)
         except filelock.Timeout as error:
             raise BlockingIOError(f"{self.path}: another process trains in this folder; wait for it, or stop it first.") from error
         try:
@@ -268,13 +280,26 @@ class RunFolder:
         finally:
             lock.release()
 
+
+def acquired_lock(path: Path, timeout: float) -> filelock.BaseFileLock:
+    """A lock that is held; where the file system cannot lock, one that is not, and a warning that says what is not promised. Raises `filelock.Timeout`, `OSError`."""
+    lock = filelock.FileLock(path, timeout=timeout)
+    try:
+        with explain_write_errors(path.parent, "run folder"):
+            lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, filelock.Timeout) or isinstance(error, OSError) and getattr(error.__cause__, "errno", None) not in NOT_SUPPORTED:
+            raise
+        warnings.warn(f"{path.parent}: this file system cannot lock a file. The work goes on; nothing keeps a second process out of this folder.")
+    return lock
+
 # %% ../../nbs/engine/storage.ipynb #045-py
 def next_run_folder(base: str | Path, name: str) -> Path:
     """The first of base/name-1, base/name-2, ... that does not exist."""
     number = 1
-    while (Path(base) / f"{name}-{number}").exists():
+    while (as_path(base) / f"{name}-{number}").exists():
         number += 1
-    return Path(base) / f"{name}-{number}"
+    return as_path(base) / f"{name}-{number}"
 
 
 def evaluation_curve(run: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -360,7 +385,8 @@ def save_agent(path: str | Path, env: Mapping[str, Any], config: Config, num_tim
 
     Raises `FileExistsError` when something that is not an agent folder is in the way, or another `OSError`.
     """
-    check_agent_path(Path(path))
+    path = as_path(path)
+    check_agent_path(path)
     target = Path(os.path.realpath(path))
     beside = helper_folder(target, "saving")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
@@ -379,7 +405,7 @@ def save_agent(path: str | Path, env: Mapping[str, Any], config: Config, num_tim
 # %% ../../nbs/engine/storage.ipynb #063-py
 def find_agent(path: str | Path) -> Path:
     """The agent folder at `path`, or inside the run folder at `path`. Raises `FileNotFoundError` when there is none."""
-    places = [Path(path), RunFolder(path).agent]
+    places = [as_path(path), RunFolder(path).agent]
     asides = [helper_folder(Path(os.path.realpath(place)), "replaced") for place in places]  # where a killed save left the last agent
     for folder in places + asides:
         if (folder / "agent.json").exists():
@@ -482,7 +508,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: int) -> Non
     """
     import imageio.v2 as imageio
 
-    path, count = Path(path), 0
+    path, count = as_path(path), 0
     beside = path.with_name(path.stem + ".tmp" + path.suffix)
     try:
         with explain_write_errors(path, "video"):
