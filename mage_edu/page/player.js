@@ -152,12 +152,13 @@ export async function mount(element) {
   button("Push →", () => push(1));
   const label = add(bar, "label", { textContent: "Speed " }), select = add(label, "select", { onchange: () => { speed = Number(select.value); } });
   for (const value of [0.25, 0.5, 1, 2, 4]) add(select, "option", { value, textContent: `${value} ×`, selected: value === 1 });
-  add(element, "p", { className: "mage-keys", textContent: "Keys, anywhere in the player: P play or pause, R reset, ← → push." });
+  add(element, "p", { className: "mage-keys", textContent: "Keys, while the focus is on one of these: P play or pause, R reset, ← → push." });
   const keys = { p: () => play(!playing), r: reset, ArrowLeft: () => push(-1), ArrowRight: () => push(1) };
   element.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target === select || !(event.key in keys)) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target === select || !(key in keys)) return;
     event.preventDefault();
-    keys[event.key]();
+    keys[key]();
   });
   new ResizeObserver(show).observe(element);
   show();
