@@ -10,7 +10,6 @@ The notebooks in `nbs/` are the source of every module here. This file is the on
 imports a name when it is first asked for, so that `import mage_edu` costs nothing and imports neither torch nor gymnasium.
 """
 
-import os
 from importlib import import_module
 
 __version__ = "0.1.0"
@@ -21,28 +20,6 @@ _HOME = {  # public name: the module that holds it
     "CriticLoss": "updates", "CriticTarget": "updates", "Dynamics": "dynamics",  # what a critic_loss or a dynamics of one's own is made of
 }
 __all__ = ["__version__", *_HOME]
-
-
-def _import_mujoco_without_drawing():
-    """Import mujoco although `MUJOCO_GL` names a way to draw that is not to be had here: it may be left over from another project, and only drawing needs it."""
-    before = {name: os.environ.get(name) for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
-    try:
-        import_module("mujoco")
-    except Exception:  # whichever part of OpenGL is missing
-        del os.environ["MUJOCO_GL"]
-        try:
-            import_module("mujoco")
-        except ImportError:  # mujoco itself is missing; whoever needs it says so
-            pass
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-if os.environ.get("MUJOCO_GL"):
-    _import_mujoco_without_drawing()
 
 
 def __getattr__(name):

@@ -2,12 +2,11 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'TIME_COLUMNS', 'BACKENDS', 'NEEDS', 'folder_name', 'Job', 'parse_value', 'parse_variant', 'make_jobs',
-           'bare_id', 'as_described', 'is_finished', 'set_aside', 'can_go_on', 'one_thread', 'in_use', 'wait_for',
-           'Outcome', 'train_job', 'run_job', 'outcome_rows', 'time_rows', 'whole', 'read_rows_of', 'read_sweep',
-           'read_times', 'merge_rows', 'write_sweep', 'write_times', 'loky_workers', 'dask_workers', 'ray_workers',
-           'check_backend', 'from_anywhere', 'seen_here', 'make_sweep_folder', 'train_all', 'after_a_kill', 'run_sweep',
-           'sweep_curves', 'sweep_summary', 'at_shared_seconds', 'time_curves', 'time_summary', 'sweep_diagnostics',
-           'write_diagnostics']
+           'as_described', 'is_finished', 'set_aside', 'can_go_on', 'one_thread', 'in_use', 'wait_for', 'Outcome',
+           'train_job', 'run_job', 'outcome_rows', 'time_rows', 'whole', 'read_rows_of', 'read_sweep', 'read_times',
+           'merge_rows', 'write_sweep', 'write_times', 'loky_workers', 'dask_workers', 'ray_workers', 'check_backend',
+           'from_anywhere', 'seen_here', 'make_sweep_folder', 'train_all', 'run_sweep', 'sweep_curves', 'sweep_summary',
+           'at_shared_seconds', 'time_curves', 'time_summary', 'sweep_diagnostics', 'write_diagnostics']
 
 # %% ../../nbs/engine/sweep.ipynb #004-py
 import dataclasses
@@ -25,18 +24,15 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import torch
 from joblib import Parallel, delayed, parallel_config
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 # %% ../../nbs/engine/sweep.ipynb #006-py
 from ..agent import MAGEAgent
-from ..config import Config, make_config, plain_number, unknown_name
+from ..config import Config, make_config, unknown_name
 from .checkpoint import newest_checkpoint
-from .environments import check_id, with_module
+from .environments import check_id
 from mage_edu.engine.storage import (
     DIAGNOSTICS,
     RunFolder,
-    acquired_lock,
-    as_path,
     evaluation_curve,
     explain_write_errors,
     new_folders,
@@ -107,13 +103,12 @@ def make_jobs(out: str | Path, envs: Sequence[str], algorithms: Sequence[str], s
 
     Raises `ValueError` for an unknown name, a value out of range, an empty list, or a run that is listed twice.
     """
-    steps = plain_number(steps)
-    if isinstance(steps, bool) or not isinstance(steps, (int, float)) or not steps >= 1 or steps % 1:
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps={steps!r}: expected a whole number of at least 1.")
-    jobs, steps = [], int(steps)
+    jobs = []
     for env, algorithm, label, seed in itertools.product(envs, algorithms, overrides, seeds):
         check_id(env)
-        job = Job(as_path(out), with_module(env), algorithm, seed, steps, size, label, parse_variant(label))
+        job = Job(Path(out), env, algorithm, seed, steps, size, label, parse_variant(label))
         job.config()
         if job.folder in [other.folder for other in jobs]:
             raise ValueError(f"{job.folder}: listed twice in this sweep; give every environment, algorithm, seed and override once.")
@@ -123,14 +118,9 @@ def make_jobs(out: str | Path, envs: Sequence[str], algorithms: Sequence[str], s
     return jobs
 
 # %% ../../nbs/engine/sweep.ipynb #022-py
-def bare_id(env: str) -> str:
-    """An environment's id without the module in front that registers it."""
-    return env.rpartition(":")[2]
-
-
 def as_described(description: Mapping[str, Any]) -> dict[str, Any]:
     """A stored description of a run, with the settings that did not exist when it was made at their defaults."""
-    return {**description, "env": bare_id(description.get("env", "")), "config": saved_settings(description.get("config", {}))}
+    return {**description, "config": saved_settings(description.get("config", {}))}
 
 
 def is_finished(job: Job) -> bool:
@@ -141,7 +131,7 @@ def is_finished(job: Job) -> bool:
     marker = job.folder / "finished.json"
     if not marker.exists():
         return False
-    found, wanted = as_described(read_json(marker)), {"env": bare_id(job.env), "steps": job.steps, "config": job.config().to_dict()}
+    found, wanted = as_described(read_json(marker)), {"env": job.env, "steps": job.steps, "config": job.config().to_dict()}
     if found != wanted:
         old, new = found | found.get("config", {}), wanted | wanted["config"]
         changed = [f"{name}={old.get(name)!r} instead of {new[name]!r}" for name in new if name != "config" and old.get(name) != new[name]]
@@ -167,7 +157,7 @@ def can_go_on(job: Job) -> bool:
         newest_checkpoint(run.checkpoint, [])
     except (FileNotFoundError, ValueError):
         return False
-    same = (described["env"], described["config"]) == (bare_id(job.env), job.config().to_dict())
+    same = (described["env"], described["config"]) == (job.env, job.config().to_dict())
     return same and not (job.folder / "error.txt").exists()
 
 # %% ../../nbs/engine/sweep.ipynb #027-py
@@ -295,16 +285,12 @@ def read_times(out: str | Path) -> list[dict[str, Any]]:
 
 # %% ../../nbs/engine/sweep.ipynb #038-py
 def merge_rows(table: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a table in one move; rows of runs that are not among `rows` stay from the table that was there. Two sweeps in one folder take turns."""
+    """Write a table in one move; rows of runs that are not among `rows` stay from the table that was there."""
     rows = list(rows)
     key = lambda row: (row["env"], row["algorithm"], row["label"], row["seed"])
     new = {key(row) for row in rows}
-    lock = acquired_lock(table.with_name(f".{table.name}.lock"), timeout=-1)
-    try:
-        old = [row for row in read_rows_of(table) if key(row) not in new]
-        write_atomic(table, rows_as_text(list(columns), old + rows, header=True).encode())
-    finally:
-        lock.release()
+    old = [row for row in read_rows_of(table) if key(row) not in new]
+    write_atomic(table, rows_as_text(list(columns), old + rows, header=True).encode())
 
 
 def write_sweep(out: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -388,31 +374,10 @@ def train_all(jobs: Sequence[Job], workers: int, device: str, backend: str, addr
     """The jobs' outcomes in order, as they become known."""
     if not jobs:
         return
-    known: set[Path] = set()
-    try:
-        with BACKENDS[backend](workers, address) as parallel:
-            outcomes = parallel(delayed(run_job)(job if backend == "loky" else from_anywhere(job), device) for job in jobs)
-            for job, outcome in zip(jobs, outcomes):
-                yield seen_here(job, outcome)
-                known.add(job.folder)
-    except TerminatedWorkerError as error:
-        yield from after_a_kill([job for job in jobs if job.folder not in known], workers, device, address, error)
-
-
-def after_a_kill(jobs: Sequence[Job], workers: int, device: str, address: str | None, error: Exception) -> Iterator[Outcome]:
-    """The outcomes of what is left after a worker was killed: whoever was not begun or stands at a checkpoint is trained on, once more.
-
-    Runs that were under way are made one at a time, each in a process of its own, so that another kill costs that run alone.
-    """
-    begun = [job for job in jobs if not is_finished(job) and job.folder.exists()]
-    for job in begun:
-        try:
-            with loky_workers(2, address) as parallel:  # one worker would be this process
-                yield seen_here(job, next(iter(parallel([delayed(run_job)(job, device)]))))
-        except TerminatedWorkerError:
-            yield Outcome(job, "failed", f"its process was killed twice, perhaps for want of memory ({type(error).__name__})")
-    yield from (Outcome(job, "finished") for job in jobs if job not in begun and is_finished(job))
-    yield from train_all([job for job in jobs if job not in begun and not is_finished(job)], workers, device, "loky", address)
+    with BACKENDS[backend](workers, address) as parallel:
+        outcomes = parallel(delayed(run_job)(job if backend == "loky" else from_anywhere(job), device) for job in jobs)
+        for job, outcome in zip(jobs, outcomes):
+            yield seen_here(job, outcome)
 
 
 def run_sweep(jobs: Sequence[Job], workers: int = 1, device: str = "auto", report: Callable[[str], None] = print,

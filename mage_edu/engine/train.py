@@ -525,12 +525,11 @@ def use_recorded(learner: Learner, arrays: Mapping[str, np.ndarray]) -> None:
 class Divergence(RuntimeError):
     """A number of the run is not finite, or larger than a healthy run's could be."""
 
-    def __init__(self, quantity: str, value: float, limit: float, since: int, step: int, reward: float = 0.0):
+    def __init__(self, quantity: str, value: float, limit: float, since: int, step: int):
         when = f"at step {step}" if since == step else f"between steps {since} and {step}"
         super().__init__(
             f"diverged {when}: {quantity} is {value:.3g} (the limit is {limit:.3g}). Try a lower critic_lr, actor_lr or "
             "gradient_weight, critic_layer_norm=True, or more steps before learning begins (warmup_steps)."
-            + (f" The largest reward so far is {reward:.3g}: rewards of that scale may be the cause; divide them, so that most lie between -10 and 10." if reward > 100.0 else "")
         )
         self.quantity, self.value, self.step = quantity, value, step
 
@@ -563,7 +562,7 @@ def check_health(learner: Learner, losses: dict[str, Tensor]) -> None:
         watched += [(name, size, max(0, step - config.dynamics_interval)) for name, size in network_sizes(learner).items()]
     for quantity, value, since in watched:
         if not abs(value) <= config.divergence_limit:
-            raise Divergence(quantity, value, config.divergence_limit, since, step, largest([learner.replay.columns["reward"][: len(learner.replay)]]))
+            raise Divergence(quantity, value, config.divergence_limit, since, step)
 
 # %% ../../nbs/engine/train.ipynb #077-py
 def learning_step(learner: Learner, watch: Stopwatch) -> None:

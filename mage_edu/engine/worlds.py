@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 
 from mage_edu.engine.environments import (
@@ -27,6 +26,7 @@ from mage_edu.engine.environments import (
     is_remakeable,
     json_can_hold,
     make_env,
+    mujoco,
     time_limit,
     wrappers,
 )
