@@ -232,7 +232,7 @@ class Web:
         check_count("--seed", self.seed, 0)
         agent = MAGEAgent.load(self.run_folder, device="cpu")
         if self.onnx is not None:
-            print(f"policy: {agent.export(output_file(self.onnx, '.onnx'))}")
+            print(f"policy: {agent.export(self.onnx)}")
         folder = agent.to_web(self.out or self.run_folder / "web", self.seed, self.half)
         print(f"page: {folder}\nto look at it: python -m http.server --directory {folder} 8000, then http://127.0.0.1:8000")
         return 0

@@ -24,6 +24,7 @@ from torch import Tensor
 from .actor import Actor
 from .engine.environments import arguments_of, id_of, known_task, make_env, time_limit, why_unknown
 from mage_edu.engine.storage import (
+    at_home,
     digest,
     explain_write_errors,
     helper_folder,
@@ -84,7 +85,7 @@ PLAYABLE: dict[str, Playable] = {
 def check_playable(env: gym.Env) -> None:
     """Raise `ValueError` unless a page can show exactly this environment."""
     name = id_of(env)
-    reason = "is not flat, or has no formulas here" if name not in PLAYABLE else why_unknown(env)
+    reason = "is not among the tasks that the player knows" if name not in PLAYABLE else why_unknown(env)
     if not reason and (edited := edited_paths(env, make_env(name, **arguments_of(env)))):
         reason = f"was edited by hand ({', '.join(edited)})"
     if reason:
@@ -198,7 +199,7 @@ def write_agent(folder: Path, actor: Actor, env: gym.Env, name: str, seed: int =
 
 def read_agent(folder: str | Path) -> tuple[dict[str, Any], Actor]:
     """The description and the actor that `write_agent` wrote. Raises `FileNotFoundError`, or `ValueError` for files that are damaged or not ours."""
-    folder = Path(folder).expanduser()
+    folder = at_home(folder)
     about = read_json(folder / "agent.json")
     if not isinstance(about, dict) or about.get("schema") != SCHEMA:
         raise ValueError(f"{folder / 'agent.json'}: expected the description of an agent in a page, schema {SCHEMA}.")
@@ -232,7 +233,7 @@ def write_page(path: str | Path, actor: Actor, env: gym.Env, name: str, seed: in
     Raises `ValueError` for an environment that a page cannot show, `RuntimeError` where the engine is not to be had, and `OSError`,
     with nothing written.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     check_playable(env)
     if path.exists() and not (path / "agent" / "agent.json").is_file() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"{path}: something that is not such a page is here; choose another folder.")
@@ -295,7 +296,7 @@ def onnx_policy(actor: Actor, space: gym.spaces.Box) -> Any:
 
 def write_onnx(path: str | Path, actor: Actor, space: gym.spaces.Box) -> Path:
     """Write a policy as an ONNX file, atomically; returns its path. Raises `ValueError` for another ending or without onnx, `OSError`."""
-    path = Path(path).expanduser()
+    path = at_home(path)
     if path.suffix != ".onnx":
         raise ValueError(f"{path}: expected the name of a file that ends in .onnx.")
     data = onnx_policy(actor, space).SerializeToString()
