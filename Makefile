@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHO
 unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
 unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 
-.PHONY: help install lint train test test-export test-notebooks test-slow test-browser trace trace-check docs handout test-handout test-student results sb3 bench clean
+.PHONY: help install lint train test test-export test-notebooks test-slow test-browser trace trace-check docs docs-serve handout test-handout test-student results sb3 bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -80,6 +80,9 @@ test-handout: install ## solve the handout of every lesson, and grade it
 
 test-student: install ## run the student's lessons with the wheel in a fresh environment, without the repository, and grade one with otter-grader
 	$(BIN)/python tests/student.py --otter
+
+docs-serve: docs ## build the site and serve it at http://127.0.0.1:8000, where its robots move
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs/html 8000
 
 # What the README and the page of results show; on two cores it takes about three and a half hours. Finished runs are skipped when it is called again.
 RESULTS_SWEEP = $(BIN)/mage-edu sweep --seeds 0 1 2 3 4 --size laptop --workers 2

@@ -23,6 +23,8 @@ from store import NOTES, last_run
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the docstrings of this folder's library, whichever is installed
+import player  # noqa: E402
+
 import mage_edu  # noqa: E402
 from mage_edu.config import SIZES, Settings  # noqa: E402
 
@@ -212,8 +214,16 @@ def build(out: Path) -> int:
     for name in ("source", "doctrees", "html", "jupyter_execute"):
         shutil.rmtree(out / name, ignore_errors=True)
     lay_out(ROOT, out / "source", public_names())
+    engine = player.engine_or_reason()
+    if isinstance(engine, str):
+        print(f"The robots of lesson 01 are recorded frames only: {engine}")
+    else:
+        player.add_player(out / "source" / player.LESSON)
     options = ["-q", "-W", "--keep-going", "-c", str(ROOT / "docs"), "-d", str(out / "doctrees")]
-    return sphinx_build([*options, str(out / "source"), str(out / "html")])
+    code = sphinx_build([*options, str(out / "source"), str(out / "html")])
+    if isinstance(engine, Path) and not code:
+        player.write_robots(out / "html" / "player", ROOT / "results" / "web", engine)
+    return code
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ COURSE = ("config", "lqr", "theory", "fitting", "envs", "replay", "networks", "d
 ENGINE = tuple(f"engine.{name}" for name in (
     "tasks", "environments", "worlds", "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "check", "resume", "bench", "sweep",
 ))
-FACE = ("agent", "explorers", "cli")  # above both wings
+FACE = ("web", "agent", "explorers", "cli")  # above both wings
 BESIDE_THE_FACE = ("probes", "exercises")  # for lessons: no module of the others imports them
 ABOVE_THE_FACE = ("engine.bench", "engine.sweep")  # they train agents, and only the command line calls them
 ORDER = (*COURSE, *(name for name in ENGINE if name not in ABOVE_THE_FACE), *FACE[:-1], *ABOVE_THE_FACE, FACE[-1], *BESIDE_THE_FACE)
