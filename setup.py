@@ -23,6 +23,6 @@ setup(
     package_data={"mage_edu": ["py.typed"]},
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
-    extras_require={name: settings[f"{name.replace('-', '_')}_requirements"].split() for name in ("dev", "dask", "ray", "dm-control", "minari")},
+    extras_require={name: settings[f"{name.replace('-', '_')}_requirements"].split() for name in ("dev", "dask", "ray", "dm-control", "minari", "otter")},
     entry_points={"console_scripts": settings["console_scripts"].split()},
 )

@@ -12,6 +12,7 @@ TAGS = {  # a directive, with its value where that matters, and what MyST-NB cal
     "hide_output": "remove-output", "output false": "remove-output",
     "code-fold true": "hide-input",
 }
+FOLDED = "solution"  # the tag of a card's solution, which a page shows when it is asked for
 
 
 def cell_tags(source: str) -> list[str]:
@@ -23,8 +24,10 @@ def cell_tags(source: str) -> list[str]:
 def read(text: str) -> nbformat.NotebookNode:
     """The notebook in the JSON `text`, as the site shows it."""
     notebook = nbformat.reads(text, as_version=4)
+    notebook.metadata.pop("widgets", None)  # the state of widgets is for kernels
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.metadata["tags"] = [*cell.metadata.get("tags", []), *cell_tags(cell.source)]
+            tags = cell.metadata.get("tags", [])
+            cell.metadata["tags"] = [*tags, *cell_tags(cell.source), *(["hide-cell"] if FOLDED in tags else [])]
             cell.source = DIRECTIVE.sub("", cell.source).strip("\n")
     return notebook
