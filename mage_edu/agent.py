@@ -115,7 +115,7 @@ class ActingAgent:
         self.env = make_env(asked, learned=not {"auto", "known"} & {config.reward, config.termination})
         self.env_id = asked if isinstance(asked, str) else id_of(self.env)
         self.one_world = OneWorld(asked, self.env)
-        self.env_module = registering_module(self.env)
+        self.env_module = registering_module(self.env.unwrapped.spec)
         self.learner: Learner = build_learner(config, self.env, device, self.given)
 
     @property

@@ -441,14 +441,15 @@ def time_lines(summary: list[dict[str, Any]]) -> list[str]:
 def draw_sweep(out: Path, env: str) -> None:
     """The pictures of one environment of a sweep's folder, over steps and over seconds; earlier sweeps into the folder are in them too."""
     from mage_edu.engine.storage import write_figure
-    from mage_edu.engine.sweep import folder_name, read_sweep, read_times, sweep_curves, time_curves
+    from mage_edu.engine.sweep import folder_name, one_writer, read_sweep, read_times, sweep_curves, time_curves
     from mage_edu.evaluate import plot_curves
 
     drawn = ((f"{folder_name(env)}.png", sweep_curves(read_sweep(out), env), "environment steps"),
              (f"{folder_name(env)}-seconds.png", time_curves(read_times(out), env), "seconds of training, evaluations not counted"))
     for name, curves, xlabel in drawn:
         if curves:
-            write_figure(out / name, plot_curves(curves, env, xlabel))
+            with one_writer(out):
+                write_figure(out / name, plot_curves(curves, env, xlabel))
             print(f"curves: {out / name}")
 
 # %% ../nbs/engine/cli.ipynb #051-py
