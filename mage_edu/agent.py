@@ -60,6 +60,7 @@ from .engine.worlds import OneWorld, Recipe, other_world, some
 from .envs import TransitionFn, make_env
 from .evaluate import Evaluator, Policy, plot_curves, rollout_frames
 from .updates import CriticLossFn, check_critic_loss
+from .web import write_onnx, write_page
 
 # %% auto #0
 __all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'FORGOTTEN_LOSS', 'ordinary_torch', 'pick_device', 'check_obs', 'ActingAgent',
@@ -114,7 +115,7 @@ class ActingAgent:
         self.env = make_env(asked, learned=not {"auto", "known"} & {config.reward, config.termination})
         self.env_id = asked if isinstance(asked, str) else id_of(self.env)
         self.one_world = OneWorld(asked, self.env)
-        self.env_module = registering_module(self.env)
+        self.env_module = registering_module(self.env.unwrapped.spec)
         self.learner: Learner = build_learner(config, self.env, device, self.given)
 
     @property
@@ -160,6 +161,26 @@ class ActingAgent:
         Drawing is slow without a graphics card, hence the limit. Raises `RuntimeError` where rendering fails.
         """
         return record_video(self.learner, self.new_env, at_home(path), seed, steps)
+
+    def to_web(self, path: str | Path, seed: int = 0, half: bool = False) -> Path:
+        """Write a folder that any web server can serve, with the agent live in it; returns its path.
+
+        The episode starts as `reset(seed=seed)` does; `half` stores the weights in 16 bits. Raises `ValueError` for an environment that a
+        page cannot show, `RuntimeError` where the engine cannot be fetched.
+        """
+        name = f"{self.config.algorithm} on {self.env_id}, {self.num_timesteps:,} steps"
+        env = self.new_env()
+        try:
+            return write_page(path, self.learner.actor, env, name, seed, half)
+        finally:
+            env.close()
+
+    def export(self, path: str | Path) -> Path:
+        """Write the policy as an ONNX file, from observations to actions in the environment's units; returns its path.
+
+        Raises `ValueError` for another ending than .onnx, or without the package onnx.
+        """
+        return write_onnx(path, self.learner.actor, self.env.action_space)
 
     @property
     def env_name(self) -> dict[str, Any]:

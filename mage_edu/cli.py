@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['Settings', 'ADDED', 'COMMANDS', 'NUMBERS', 'field_comments', 'optional_settings', 'given', 'check_count', 'run_file',
            'output_file', 'use_threads', 'Train', 'report_training', 'film_if_possible', 'Resume', 'Evaluate', 'Video',
-           'Diagnose', 'diagnosis_lines', 'draw_model', 'draw_diagnostics', 'run_label', 'Plot', 'Envs', 'Check',
+           'Web', 'Diagnose', 'diagnosis_lines', 'draw_model', 'draw_diagnostics', 'run_label', 'Plot', 'Envs', 'Check',
            'Sweep', 'summary_lines', 'time_lines', 'draw_sweep', 'Bench', 'whole', 'at_home', 'parse',
            'show_all_letters', 'main']
 
@@ -215,6 +215,28 @@ class Video:
         print(f"video: {agent.video(path, seed=self.seed)}")
         return 0
 
+# %% ../nbs/engine/cli.ipynb #038w-py
+@dataclass(frozen=True)
+class Web:
+    """Write a folder that any web server can serve, with the agent live in a page."""
+    run_folder: Positional[Path]  # run folder, or folder of a saved agent
+    out: Path | None = None  # folder to write; without it RUN-FOLDER/web
+    seed: int = 0  # seeds the start of the episode
+    half: FlagCreatePairsOff[bool] = False  # store the weights in 16 bits
+    onnx: Path | None = None  # also write the policy as this file (.onnx)
+
+    def run(self) -> int:
+        """Write, and print how to look at it."""
+        from mage_edu.agent import MAGEAgent
+
+        check_count("--seed", self.seed, 0)
+        agent = MAGEAgent.load(self.run_folder, device="cpu")
+        if self.onnx is not None:
+            print(f"policy: {agent.export(self.onnx)}")
+        folder = agent.to_web(self.out or self.run_folder / "web", self.seed, self.half)
+        print(f"page: {folder}\nto look at it: python -m http.server --directory {folder} 8000, then http://127.0.0.1:8000")
+        return 0
+
 # %% ../nbs/engine/cli.ipynb #038c-py
 @dataclass(frozen=True)
 class Diagnose:
@@ -419,14 +441,15 @@ def time_lines(summary: list[dict[str, Any]]) -> list[str]:
 def draw_sweep(out: Path, env: str) -> None:
     """The pictures of one environment of a sweep's folder, over steps and over seconds; earlier sweeps into the folder are in them too."""
     from mage_edu.engine.storage import write_figure
-    from mage_edu.engine.sweep import folder_name, read_sweep, read_times, sweep_curves, time_curves
+    from mage_edu.engine.sweep import folder_name, one_writer, read_sweep, read_times, sweep_curves, time_curves
     from mage_edu.evaluate import plot_curves
 
     drawn = ((f"{folder_name(env)}.png", sweep_curves(read_sweep(out), env), "environment steps"),
              (f"{folder_name(env)}-seconds.png", time_curves(read_times(out), env), "seconds of training, evaluations not counted"))
     for name, curves, xlabel in drawn:
         if curves:
-            write_figure(out / name, plot_curves(curves, env, xlabel))
+            with one_writer(out):
+                write_figure(out / name, plot_curves(curves, env, xlabel))
             print(f"curves: {out / name}")
 
 # %% ../nbs/engine/cli.ipynb #051-py
@@ -451,7 +474,7 @@ class Bench:
         return 0
 
 # %% ../nbs/engine/cli.ipynb #053-py
-COMMANDS = {"train": Train, "resume": Resume, "evaluate": Evaluate, "diagnose": Diagnose, "plot": Plot, "video": Video, "envs": Envs, "check": Check, "sweep": Sweep, "bench": Bench}
+COMMANDS = {"train": Train, "resume": Resume, "evaluate": Evaluate, "diagnose": Diagnose, "plot": Plot, "video": Video, "web": Web, "envs": Envs, "check": Check, "sweep": Sweep, "bench": Bench}
 
 
 NUMBERS = tyro.constructors.ConstructorRegistry()

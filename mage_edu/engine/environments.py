@@ -15,6 +15,7 @@ from typing import Any, Callable, Iterator
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from ..config import unknown_name
 from .tasks import TASKS, AppendTip
@@ -210,9 +211,8 @@ def import_from_here(module: str) -> None:
     importlib.import_module(module)
 
 
-def registering_module(env: gym.Env) -> str | None:
+def registering_module(spec: EnvSpec | None) -> str | None:
     """The module whose import registers an environment's id, as far as it can be told: None for Gymnasium's own, those of mage_edu, and of a script."""
-    spec = env.unwrapped.spec
     if spec is None or spec.entry_point is None:
         return None
     entry = spec.entry_point.partition(":")[0] if isinstance(spec.entry_point, str) else getattr(spec.entry_point, "__module__", "__main__")
