@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHO
 unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
 unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 
-.PHONY: help install lint train test test-export test-notebooks test-slow trace trace-check docs results sb3 bench clean
+.PHONY: help install lint train test test-export test-notebooks test-slow test-browser trace trace-check docs docs-serve handout test-handout test-student results sb3 bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -39,7 +39,7 @@ train: install ## train MAGE on HalfCheetah-v5; prints where the curve and the v
 	$(BIN)/mage-edu train --env $(ENV) --algorithm $(ALGORITHM) --size $(SIZE) --steps $(STEPS) --seed $(SEED) --video
 
 # One thread each: the workers share the cores, and a sum split over threads can differ in its last bits.
-test test-notebooks test-slow: export OMP_NUM_THREADS = 1
+test test-notebooks test-slow test-handout test-student test-browser: export OMP_NUM_THREADS = 1
 
 test: install ## check everything: the library equals the notebooks, the code is clean, the notebooks run, the tests pass
 	$(BIN)/python tests/check_export.py
@@ -59,6 +59,9 @@ test-notebooks: install ## check only that the notebooks run from top to bottom
 test-slow: install ## run the tests that `make test` leaves out because they are slow
 	$(BIN)/python -m pytest -m slow
 
+test-browser: install ## open the site and JupyterLab in Debian's Chromium: pages, search, accessibility, explorers, lesson 01
+	$(BIN)/python -m pytest -m browser
+
 trace: install ## digest what every algorithm learns in 50 updates: runs/trace.csv
 	$(BIN)/python tests/trace.py --out runs/trace.csv
 
@@ -68,6 +71,18 @@ trace-check: install ## compare the trace with the one of a revision, made anew 
 
 docs: install ## build the site from the stored notebooks and the docstrings, in _docs/html
 	$(BIN)/python docs/build.py _docs
+
+handout: install ## write the student's notebooks without solutions, the instructor's copy and a zip, in _handout
+	$(BIN)/python docs/handout.py _handout
+
+test-handout: install ## solve the handout of every lesson, and grade it
+	$(BIN)/python -m pytest tests/test_exercises.py -m "slow or not slow"
+
+test-student: install ## run the student's lessons with the wheel in a fresh environment, without the repository, and grade one with otter-grader
+	$(BIN)/python tests/student.py --otter
+
+docs-serve: docs ## build the site and serve it at http://127.0.0.1:8000, where its robots move
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs/html 8000
 
 # What the README and the page of results show; on two cores it takes about three and a half hours. Finished runs are skipped when it is called again.
 RESULTS_SWEEP = $(BIN)/mage-edu sweep --seeds 0 1 2 3 4 --size laptop --workers 2
@@ -92,5 +107,5 @@ bench: install ## measure how long updates take, beside the plain version, the m
 	  $(BIN)/python benchmarks/speed.py $$part --out results/speed/$$part.csv || exit 1; done
 
 clean: ## delete what building and testing leave behind; runs/ and .venv/ stay
-	rm -rf build dist *.egg-info .pytest_cache _docs jupyter_execute
+	rm -rf build dist *.egg-info .pytest_cache _docs _handout jupyter_execute
 	find mage_edu nbs tests -depth \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +

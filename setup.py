@@ -20,9 +20,9 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["mage_edu", "mage_edu.*"]),
-    package_data={"mage_edu": ["py.typed"]},
+    package_data={"mage_edu": ["py.typed", "page/*"]},
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
-    extras_require={name: settings[f"{name.replace('-', '_')}_requirements"].split() for name in ("dev", "dask", "ray", "dm-control", "minari")},
+    extras_require={name: settings[f"{name.replace('-', '_')}_requirements"].split() for name in ("dev", "dask", "ray", "dm-control", "minari", "onnx", "otter")},
     entry_points={"console_scripts": settings["console_scripts"].split()},
 )

@@ -4,26 +4,34 @@ The pages are laid out in FOLDER/source as the files are laid out here, so that 
 """
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
+import json
 import math
 import re
 import shutil
 import sys
+from configparser import ConfigParser
+from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import get_args
+from typing import Iterator, get_args
 
 import nbformat
 from sphinx.cmd.build import main as sphinx_build
+from store import NOTES, last_run
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the docstrings of this folder's library, whichever is installed
+import player  # noqa: E402
+
 import mage_edu  # noqa: E402
 from mage_edu.config import SIZES, Settings  # noqa: E402
 
 WINGS = (  # folder of the notebooks, first and last lesson, caption
-    ("course", 1, 2, "I  The promise"), ("course", 3, 7, "II  Why"), ("course", 8, 16, "III  How"), ("course", 17, 21, "IV  Is it true, and what now"),
-    ("appendix", None, None, "Appendix"), ("engine", None, None, "The engine room"),
+    ("course", 1, 2, "The course, part I: the promise"), ("course", 3, 7, "The course, part II: why"), ("course", 8, 16, "The course, part III: how"),
+    ("course", 17, 21, "The course, part IV: is it true, and what now"),
+    ("appendix", None, None, "Appendix: longer accounts"), ("engine", None, None, "Engine room: what makes runs last"),
 )
 LOCAL_LINK = re.compile(r"\]\(([^)#:\s]+)[^)]*\)")
 
@@ -63,9 +71,53 @@ def page_name(path: Path, root: Path) -> str:
     return path.relative_to(root).with_suffix("").as_posix()
 
 
+def entry(path: Path, root: Path) -> str:
+    """The line of a notebook in the navigation: a lesson has its number before its title."""
+    page, number = page_name(path, root), path.stem.partition("_")[0]
+    return f"{number}  {title_and_module(path)[0]} <{page}>" if path.parent.name == "course" else page
+
+
+def normal(name: str) -> str:
+    """The name of a distribution as it is compared."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", name)[0]).lower()
+
+
+def imported(notebook: nbformat.NotebookNode) -> Iterator[str]:
+    """The top-level packages that a notebook's cells import, without the standard library's."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            code = "\n".join(line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!")))
+            for node in ast.walk(ast.parse(code)):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+                yield from (top for top in (name.partition(".")[0] for name in names) if top not in sys.stdlib_module_names)
+
+
+def how_to_install(notebook: nbformat.NotebookNode, root: Path) -> str:
+    """A sentence: which packages a notebook imports, and what installs them."""
+    settings, homes = ConfigParser(delimiters=["="], interpolation=None), packages_distributions()
+    settings.read(root / "settings.ini", encoding="utf-8")
+    library = {normal(need) for need in settings["DEFAULT"]["requirements"].split()} | {"mage-edu"}
+    names = sorted({*imported(notebook)} - {"IPython"})
+    more = [name for name in names if name != "mage_edu" and not {normal(home) for home in homes.get(name, [name])} & library]
+    listed = ", ".join(f"`{name}`" for name in names)
+    if not names:
+        return "It imports nothing that Python does not bring."
+    if more:
+        return f"It imports {listed}. `make install` installs all of them; `pip install .` does not bring {', '.join(f'`{name}`' for name in more)}."
+    return f"It imports {listed}, which `pip install .` installs (with Jupyter and the rest of the development environment: `make install`)."
+
+
+def with_colophon(path: Path, root: Path, notes: dict[str, dict[str, str]]) -> str:
+    """The notebook's JSON with a last cell that says how to install what it imports, and when it was last run."""
+    notebook, raw = nbformat.read(path, as_version=4), json.loads(path.read_text(encoding="utf-8"))
+    sentence = f"{how_to_install(notebook, root)} {last_run(raw, notes.get(path.relative_to(root).as_posix()))}"
+    notebook.cells.append(nbformat.v4.new_markdown_cell(f"---\n\n**This notebook.** {sentence}", id="colophon"))
+    return nbformat.writes(notebook)
+
+
 def home_page(readme: str, sections: list[tuple[str, list[Path]]], root: Path) -> str:
     """The README, and behind it the navigation of the site."""
-    trees = [toctree(caption, [page_name(path, root) for path in notebooks]) for caption, notebooks in sections]
+    trees = [toctree(caption, [entry(path, root) for path in notebooks]) for caption, notebooks in sections]
     return "\n".join([readme, *trees, toctree("Reference", ["api/index"])])
 
 
@@ -131,12 +183,16 @@ def lay_out(root: Path, source: Path, public: dict[str, str]) -> None:
     """Write every page's source into the folder `source`."""
     sections = course(root)
     readme = (root / "README.md").read_text(encoding="utf-8")
+    notes = json.loads((root / NOTES.relative_to(ROOT)).read_text(encoding="utf-8"))
     notebooks = [path for _, paths in sections for path in paths]
     pages = guides(root)
     linked = [name for page in (root / "README.md", *pages, *notebooks) for name in linked_files(page, root)]
     for name in [path.relative_to(root).as_posix() for path in (*notebooks, *pages)] + linked:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / name, source / name)
+        if name.endswith(".ipynb"):
+            (source / name).write_text(with_colophon(root / name, root, notes), encoding="utf-8")
+        else:
+            shutil.copyfile(root / name, source / name)
     (source / "index.md").write_text(home_page(readme, [*sections, ("Guides", pages)], root), encoding="utf-8")
 
     found = [(module, title, path.relative_to(root).as_posix()) for path in notebooks for title, module in [title_and_module(path)] if module]
@@ -158,8 +214,16 @@ def build(out: Path) -> int:
     for name in ("source", "doctrees", "html", "jupyter_execute"):
         shutil.rmtree(out / name, ignore_errors=True)
     lay_out(ROOT, out / "source", public_names())
+    engine = player.engine_or_reason()
+    if isinstance(engine, str):
+        print(f"The robots of lesson 01 are recorded frames only: {engine}")
+    else:
+        player.add_player(out / "source" / player.LESSON)
     options = ["-q", "-W", "--keep-going", "-c", str(ROOT / "docs"), "-d", str(out / "doctrees")]
-    return sphinx_build([*options, str(out / "source"), str(out / "html")])
+    code = sphinx_build([*options, str(out / "source"), str(out / "html")])
+    if isinstance(engine, Path) and not code:
+        player.write_robots(out / "html" / "player", ROOT / "results" / "web", engine)
+    return code
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ def cell_tags(source: str) -> list[str]:
 def read(text: str) -> nbformat.NotebookNode:
     """The notebook in the JSON `text`, as the site shows it."""
     notebook = nbformat.reads(text, as_version=4)
+    notebook.metadata.pop("widgets", None)  # the state of widgets is for kernels
     for cell in notebook.cells:
         if cell.cell_type == "code":
             tags = cell.metadata.get("tags", [])

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Callable, Literal, Mapping
+from typing import Any, Callable, Iterator, Literal, Mapping
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 import torch
 
-from .config import Config, make_config
+from .config import Config, make_config, whole_number
 from .dynamics import DynamicsBuilder
 from .engine.checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_checkpoint
 from .engine.diagnostics import Diagnoser
@@ -22,9 +21,14 @@ from mage_edu.engine.environments import (
     EnvironmentFault,
     Watched,
     arguments_of,
+    as_json,
     flat_obs,
+    from_json,
     id_of,
+    import_from_here,
     limited,
+    mujoco,
+    registering_module,
     why_unknown,
 )
 from .engine.kernels import check_compile, compile_pays, onednn_pays
@@ -32,10 +36,12 @@ from .engine.recorded import read_recorded
 from .engine.resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
 from mage_edu.engine.storage import (
     RunFolder,
+    at_home,
     evaluation_curve,
     load_agent,
     read_table,
     save_agent,
+    say_once,
     write_figure,
     write_video,
 )
@@ -54,16 +60,29 @@ from .engine.worlds import OneWorld, Recipe, other_world, some
 from .envs import TransitionFn, make_env
 from .evaluate import Evaluator, Policy, plot_curves, rollout_frames
 from .updates import CriticLossFn, check_critic_loss
+from .web import write_onnx, write_page
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'FORGOTTEN_LOSS', 'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner',
-           'diagnose_learner', 'follow', 'record_video', 'summary_of', 'keep', 'tables_of', 'save_checkpoint',
-           'last_row', 'counted_on', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps', 'check_simulator',
-           'MAGEAgent', 'split_given', 'check_given', 'check_remembered', 'announce', 'start_count', 'settle_compile',
-           'OwnEvaluator', 'run_and_save', 'keep_what_there_is', 'how_to_go_on', 'continue_run', 'warn_of_changes',
-           'load_into', 'rebuilt', 'unbegun']
+__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'FORGOTTEN_LOSS', 'ordinary_torch', 'pick_device', 'check_obs', 'ActingAgent',
+           'evaluate_learner', 'diagnose_learner', 'follow', 'record_video', 'summary_of', 'keep', 'tables_of',
+           'save_checkpoint', 'last_row', 'counted_on', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps',
+           'check_simulator', 'with_their_dtype', 'MAGEAgent', 'split_given', 'check_given', 'check_remembered',
+           'announce', 'start_count', 'settle_compile', 'OwnEvaluator', 'run_and_save', 'keep_what_there_is',
+           'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'rebuilt', 'find_again', 'unbegun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
+@contextmanager
+def ordinary_torch() -> Iterator[None]:
+    """Inside the block torch makes float32 and records gradients, whatever its user has set for other work; afterwards all is as it was."""
+    theirs = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(theirs)
+
+
 def pick_device(device: str | torch.device) -> torch.device:
     """`auto` is the GPU where there is one, else the CPU. Raises `ValueError` for a device that is not available."""
     if not isinstance(device, (str, torch.device)):
@@ -96,6 +115,7 @@ class ActingAgent:
         self.env = make_env(asked, learned=not {"auto", "known"} & {config.reward, config.termination})
         self.env_id = asked if isinstance(asked, str) else id_of(self.env)
         self.one_world = OneWorld(asked, self.env)
+        self.env_module = registering_module(self.env.unwrapped.spec)
         self.learner: Learner = build_learner(config, self.env, device, self.given)
 
     @property
@@ -107,6 +127,7 @@ class ActingAgent:
         """The environment the agent trains on, with the observation it sees."""
         return self.env
 
+    @ordinary_torch()
     def predict(self, obs: np.ndarray, state: Any = None, episode_start: Any = None,
                 deterministic: bool = False) -> tuple[np.ndarray, Any]:
         """The action for one observation (obs_dim,) or a batch (n, obs_dim), in the environment's units, and `state`.
@@ -119,11 +140,13 @@ class ActingAgent:
         action = act(self.learner, np.atleast_2d(obs)).astype(self.env.action_space.dtype)
         return (action if obs.ndim == 2 else action[0]), state
 
+    @ordinary_torch()
     def evaluate(self, episodes: int | None = None, seed: int = 0) -> np.ndarray:
         """Returns of deterministic episodes on environments of their own: (episodes,)."""
         self.look()
         return evaluate_learner(self.learner, self.limited_env, episodes, seed)
 
+    @ordinary_torch()
     def diagnose(self, **settings: float) -> dict[str, float]:
         """How well model, critic and policy gradient agree with the simulator now; `mage_edu.engine.diagnostics.MEANINGS` says what is what.
 
@@ -131,19 +154,45 @@ class ActingAgent:
         """
         return diagnose_learner(self.learner, self.new_env, settings)
 
+    @ordinary_torch()
     def video(self, path: str | Path, seed: int = 0, steps: int = 300) -> Path:
         """Write an MP4 of the first `steps` steps of a deterministic episode; returns its path.
 
         Drawing is slow without a graphics card, hence the limit. Raises `RuntimeError` where rendering fails.
         """
-        return record_video(self.learner, self.new_env, Path(path), seed, steps)
+        return record_video(self.learner, self.new_env, at_home(path), seed, steps)
+
+    def to_web(self, path: str | Path, seed: int = 0, half: bool = False) -> Path:
+        """Write a folder that any web server can serve, with the agent live in it; returns its path.
+
+        The episode starts as `reset(seed=seed)` does; `half` stores the weights in 16 bits. Raises `ValueError` for an environment that a
+        page cannot show, `RuntimeError` where the engine cannot be fetched.
+        """
+        name = f"{self.config.algorithm} on {self.env_id}, {self.num_timesteps:,} steps"
+        env = self.new_env()
+        try:
+            return write_page(path, self.learner.actor, env, name, seed, half)
+        finally:
+            env.close()
+
+    def export(self, path: str | Path) -> Path:
+        """Write the policy as an ONNX file, from observations to actions in the environment's units; returns its path.
+
+        Raises `ValueError` for another ending than .onnx, or without the package onnx.
+        """
+        return write_onnx(path, self.learner.actor, self.env.action_space)
 
     @property
     def env_name(self) -> dict[str, Any]:
         """The environment's id, and the arguments with which it is made again, unless it was made by hand; JSON can hold it."""
         if self.one_world.by_hand:
             return {"id": self.env_id, "arguments": {}, "by_hand": True}
-        return {"id": self.env_id, "arguments": arguments_of(self.env)}
+        return {"id": self.env_id, "arguments": as_json(arguments_of(self.env))}
+
+    @property
+    def env_described(self) -> dict[str, Any]:
+        """`env_name`, and the module that registers the id, for another process to import."""
+        return self.env_name | ({} if self.env_module is None or self.one_world.by_hand else {"module": self.env_module})
 
     def new_env(self, **pictures: Any) -> gym.Env:
         """One more environment like the agent's own is now."""
@@ -216,7 +265,11 @@ def keep(agent: MAGEAgent, kind: str, rows: list[dict[str, float]]) -> None:
         agent.save(agent.run.agent)
         steps, returns = evaluation_curve(agent.run.path)
         curves = {agent.config.algorithm: [(steps, returns.mean(1))]}
-        write_figure(agent.run.path / "curve.png", plot_curves(curves, agent.env_id))
+        try:
+            figure = plot_curves(curves, agent.env_id)
+        except Exception as error:  # matplotlib reads settings of other work; a picture is no reason to lose a run
+            return say_once(f"the curve cannot be drawn ({type(error).__name__}: {error}); the run goes on, and `mage-edu plot {agent.run.path}` draws it later.")
+        write_figure(agent.run.curve, figure)
 
 
 def tables_of(run: RunFolder) -> list[Path]:
@@ -253,13 +306,15 @@ class Reporter:
         self.agent, self.callback, self.begun = agent, callback, agent.num_timesteps
         self.before = {} if agent.run is None else last_row(agent.run.timings.path)  # the clock of a run in parts goes on
         self.shown: dict[str, str] = {}
-        self.writer = open_tensorboard(agent.run.path) if agent.tensorboard else None
+        self.writer = open_tensorboard(agent.run.path, self.begun) if agent.tensorboard else None
         self.bar = tqdm(total=steps, unit="step", disable=not progress_bar)
 
     def __call__(self, kind: str, rows: list[dict[str, float]]) -> bool:
         """Take rows of one kind; whether to go on."""
         if kind == "timings":
             rows = [counted_on(row, self.before) for row in rows]
+        if kind == "checkpoint" and self.writer is not None:
+            self.writer.flush()  # a run that goes on from here finds all that was logged before
         if self.agent.run is not None:
             keep(self.agent, kind, rows)
         if kind == "checkpoint":
@@ -288,30 +343,33 @@ class Reporter:
 Callback = Callable[["MAGEAgent", dict[str, float]], Any]  # (agent, one summed-up row); returning False stops the run
 
 
-def open_tensorboard(run: Path) -> Any:
-    """A TensorBoard writer into a run folder."""
-    from torch.utils.tensorboard import SummaryWriter
+def open_tensorboard(run: Path, step: int = 0) -> Any:
+    """A TensorBoard writer into a run folder; what was logged there after `step`, by a run that was killed, does not count any more.
 
-    return SummaryWriter(str(run / "tensorboard"))
+    None, and a warning, where a run with a log goes on and TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        if step == 0:
+            raise
+        return say_once(f"{run}: TensorBoard cannot be imported ({error}); the run goes on without its log, and the tables have all of it.")
+    return SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
 
 # %% ../nbs/engine/agent.ipynb #034-py
 def describe_run(env: dict[str, Any], config: Config, device: torch.device, compile: bool | str, total_timesteps: int,
                  sources: Mapping[str, str] | None = None, data: str | None = None) -> dict[str, Any]:
     """What config.json holds: environment, settings, what they ran with, where reward, termination and recorded transitions come
     from, and the step at which the run is to end."""
-    import mujoco
-
     versions = {"gymnasium": gym.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__, "torch": torch.__version__}
-    made = {"env": env["id"], "env_arguments": env["arguments"]} | ({"env_by_hand": True} if env.get("by_hand") else {})
+    made = {"env": env["id"], "env_arguments": env["arguments"]} | ({"env_by_hand": True} if env.get("by_hand") else {}) | ({"env_module": env["module"]} if "module" in env else {})
     return made | {"config": config.to_dict(), "sources": dict(sources or {}), "data": data, "device": str(device), "threads": torch.get_num_threads(),
                    "onednn": onednn_pays(config, device.type), "compile": compile, "total_timesteps": total_timesteps, "versions": versions}
 
 # %% ../nbs/engine/agent.ipynb #037-py
-def check_steps(total_timesteps: int) -> None:
-    """Raise `ValueError` unless this is a whole number of at least 0."""
-    whole = isinstance(total_timesteps, (int, np.integer)) and not isinstance(total_timesteps, bool)
-    if not whole or total_timesteps < 0:
-        raise ValueError(f"total_timesteps={total_timesteps!r}: expected a whole number of at least 0.")
+def check_steps(total_timesteps: Any) -> int:
+    """The number of steps as an int. Raises `ValueError` unless it is a whole number of at least 0, such as 10_000, 1e4 or one of numpy's."""
+    return whole_number("total_timesteps", total_timesteps, 0)
 
 # %% ../nbs/engine/agent.ipynb #038c-py
 def check_simulator(config: Config, compile: bool | str) -> None:
@@ -320,6 +378,20 @@ def check_simulator(config: Config, compile: bool | str) -> None:
         raise ValueError("compile=True with model='simulator': the simulator cannot be compiled; leave compile at 'auto'.")
 
 # %% ../nbs/engine/agent.ipynb #040-py
+def with_their_dtype(callback: Callback) -> Callback:
+    """A callback that finds torch's default type as its user has set it."""
+    theirs = torch.get_default_dtype()
+
+    def call(*arguments: Any) -> Any:
+        ours = torch.get_default_dtype()
+        torch.set_default_dtype(theirs)
+        try:
+            return callback(*arguments)
+        finally:
+            torch.set_default_dtype(ours)
+    return call
+
+
 class MAGEAgent(ActingAgent):
     """A model-based actor-critic agent, with the face of Stable-Baselines3.
 
@@ -332,6 +404,7 @@ class MAGEAgent(ActingAgent):
     Raises `ValueError` or `FileExistsError`, with nothing written, for what cannot work.
     """
 
+    @ordinary_torch()
     def __init__(self, env: str | gym.Env | Callable[..., gym.Env], algorithm: str = "mage", size: str = "laptop", seed: int = 0,
                  out: str | Path | None = None, device: str = "auto", tensorboard: bool = False,
                  compile: bool | Literal["auto"] = "auto", data: str | Path | None = None, **settings: Any):
@@ -348,7 +421,7 @@ class MAGEAgent(ActingAgent):
         if config.diagnose_interval:
             Diagnoser(config, self.new_env).close()  # raises where the environment cannot be diagnosed
         announce(self)
-        self.data = None if data is None else str(data)
+        self.data = None if data is None else str(data) if str(data).startswith("minari:") else str(at_home(data))
         if data is not None:
             use_recorded(self.learner, read_recorded(data, self.env))
         self.tensorboard, self.compile = tensorboard, compile
@@ -356,7 +429,7 @@ class MAGEAgent(ActingAgent):
         self.checkpoints: Checkpoints | None = None
         self.other_world: list[str] = []  # in which respects a loaded agent's environment is not the one it was trained in
         self.forgotten: tuple[str, ...] = ()  # functions of its user's that a loaded agent was not given again
-        description = describe_run(self.env_name, config, self.device, compile, 0, self.learner.sources, self.data)
+        description = describe_run(self.env_described, config, self.device, compile, 0, self.learner.sources, self.data)
         self.run = None if out is None else RunFolder(out).create(description)  # last: the first thing that writes
 
     def learn(self, total_timesteps: int, callback: Callback | None = None, reset_num_timesteps: bool = True,
@@ -369,11 +442,12 @@ class MAGEAgent(ActingAgent):
         negative or non-integer number of steps or a second run into one folder, `BlockingIOError` where another process trains
         in the folder, `Divergence`, and `KeyboardInterrupt` at the end of an interrupted run.
         """
-        check_steps(total_timesteps)
+        total_timesteps = check_steps(total_timesteps)
         check_remembered(self)
         goal = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
         run = self.run or (None if reset_num_timesteps else self.source)
-        with nullcontext() if run is None else run.locked():
+        callback = None if callback is None else with_their_dtype(callback)
+        with nullcontext() if run is None else run.locked(), ordinary_torch():
             if self.run is None and run is not None:
                 continue_run(self)
             start_count(self, reset_num_timesteps)
@@ -382,11 +456,13 @@ class MAGEAgent(ActingAgent):
             run_and_save(self, max(0, goal - self.num_timesteps), reporter)
         return self
 
+    @ordinary_torch()
     def save(self, path: str | Path) -> None:
         """Write an agent folder: weights, configuration, normalizer. An agent that was there is replaced."""
-        save_agent(path, self.env_name | {"world": self.one_world.facts()}, self.config, self.num_timesteps, named_weights(self.learner), self.learner.normalizer)
+        save_agent(path, self.env_described | {"world": self.one_world.facts()}, self.config, self.num_timesteps, named_weights(self.learner), self.learner.normalizer)
 
     @classmethod
+    @ordinary_torch()
     def load(cls, path: str | Path, env: str | gym.Env | Callable[..., gym.Env] | None = None, device: str = "auto",
              reward: TransitionFn | None = None, termination: TransitionFn | None = None,
              critic_loss: CriticLossFn | None = None, dynamics: DynamicsBuilder | None = None) -> MAGEAgent:
@@ -455,7 +531,7 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
         wanted = compile_learner(agent.learner)
     agent.compile = wanted
     if agent.run is not None:
-        agent.run.describe(describe_run(agent.env_name, agent.config, agent.device, agent.compile, goal, agent.learner.sources, agent.data))
+        agent.run.describe(describe_run(agent.env_described, agent.config, agent.device, agent.compile, goal, agent.learner.sources, agent.data))
 
 # %% ../nbs/engine/agent.ipynb #042s1-py
 class OwnEvaluator(Evaluator):
@@ -525,7 +601,7 @@ def continue_run(agent: MAGEAgent) -> None:
     if agent.other_world:
         raise ValueError(f"{run.path}: the run cannot be continued in another world than it began in: {'; '.join(agent.other_world)}. Begin a new one, with out= another folder.")
     if agent.num_timesteps == 0 and not any(path.exists() for path in (*tables_of(run), *run.checkpoint.glob("*.json"))):
-        agent.run = run  # killed before the first checkpoint was complete: begin at the beginning
+        agent.run, agent.tensorboard = run, (run.path / "tensorboard").is_dir()  # killed before the first checkpoint was complete: begin at the beginning
         return
     manifest, checkpoint, reasons = newest_checkpoint(run.checkpoint, tables_of(run))
     learner = build_learner(agent.config, agent.env, agent.device, agent.given)
@@ -537,7 +613,7 @@ def continue_run(agent: MAGEAgent) -> None:
         raise ValueError(f"{run.checkpoint}: step {checkpoint.state.step}: {error}") from error
     for reason in reasons:
         warnings.warn(f"{reason} The checkpoint of step {checkpoint.state.step} is used instead.")
-    agent.compile = described["compile"]
+    agent.compile, agent.tensorboard = described["compile"], (run.path / "tensorboard").is_dir()
     warn_of_changes(described, describe_run(agent.env_name, agent.config, agent.device, agent.compile, 0))
     cut_tables(tables_of(run), manifest)
     agent.learner, agent.run, agent.data = learner, run, described.get("data")
@@ -593,7 +669,9 @@ def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], 
                          "MAGEAgent.load(path, dynamics=function).")
     missing = {name: FORGOTTEN_LOSS if name == "critic_loss" else refuse_to_answer(name)
                for name in FUNCTIONS if settings.get(name) == "given" and name not in functions}
-    asked = Recipe(content["env"], content["env_arguments"]) if env is None else env
+    if env is None:
+        find_again(path, content["env"], content.get("env_module"))
+    asked = Recipe(content["env"], from_json(content["env_arguments"])) if env is None else env
     agent = cls(asked, device=device, data=data, **dict(settings) | dict(functions) | missing)
     if env is not None and id_of(agent.env) != content["env"].rpartition(":")[2]:
         raise ValueError(f"{path}: this agent was trained on {content['env']} and cannot act in {id_of(agent.env)}; leave env out.")
@@ -602,6 +680,21 @@ def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], 
     if agent.other_world:
         warnings.warn(f"{path}: this environment is not the one that the agent was trained in: {'; '.join(agent.other_world)}. Evaluation and films show it in another world.", stacklevel=4)
     return agent
+
+
+def find_again(path: str | Path, env_id: str, module: str | None) -> None:
+    """Import the module that registers an environment. Raises `ValueError` with what to do where that does not help."""
+    if module is None and env_id.rpartition(":")[2] in gym.registry or ":" in env_id:
+        return
+    help_ = f"Go to the folder that holds it, or name that folder in PYTHONPATH; in Python, pass the environment: MAGEAgent.load({str(path)!r}, env=MyEnv())."
+    if module is None:
+        raise ValueError(f"{path}: the environment {env_id!r} of this agent is not registered here; a script or a notebook had registered it, or a package that is not imported. {help_}")
+    try:
+        import_from_here(module)
+    except ImportError as error:
+        raise ValueError(f"{path}: the environment {env_id!r} of this agent is registered by the module {module!r}, which cannot be imported here ({error}). {help_}") from error
+    if env_id not in gym.registry:
+        raise ValueError(f"{path}: the environment {env_id!r} of this agent came with the module {module!r}, which does not register it; import what does. {help_}")
 
 
 def unbegun(run: RunFolder) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import functools
 import json
+import platform
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
@@ -16,7 +18,7 @@ from .engine.storage import write_atomic
 
 # %% auto #0
 __all__ = ['NOT_TRIED', 'Answer', 'answers', 'numbers', 'same_array', 'same_direction', 'goes_down', 'prove_check', 'gradescope',
-           'write_results']
+           'write_results', 'ran_with']
 
 # %% ../nbs/engine/exercises.ipynb #ex-06
 class Answer(str):
@@ -147,3 +149,9 @@ def gradescope(said: Mapping[str, Answer], points: Mapping[str, float] | None = 
 def write_results(path: str | Path, said: Mapping[str, Answer], points: Mapping[str, float] | None = None) -> None:
     """Write the answers by card as Gradescope's results.json. Raises `OSError` and what `gradescope` raises."""
     write_atomic(path, (json.dumps(gradescope(said, points), indent=2, ensure_ascii=False) + "\n").encode())
+
+# %% ../nbs/engine/exercises.ipynb #ex-23
+def ran_with() -> str:
+    """The versions that this process runs with, as a sentence."""
+    packages = ("mage_edu", "torch", "numpy", "gymnasium", "mujoco")
+    return f"Last run with Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages) + "."

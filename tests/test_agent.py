@@ -129,7 +129,7 @@ def test_a_loaded_agent_predicts_identically(tmp_path, env):
     assert not np.array_equal(agent.evaluate(2, seed=7), agent.evaluate(2, seed=8))
 
 
-@pytest.mark.parametrize("env", TASKS)
+@pytest.mark.parametrize("env", [name for name in TASKS if not name.startswith("mage_edu/")])
 def test_every_task_can_be_learned_in_and_continued(tmp_path, env):
     agent = new_agent(tmp_path / "run", env=env, checkpoint_interval=20, eval_interval=1000).learn(50)
     assert agent.learner.updates == 31 and all(tensor.isfinite().all() for tensor in weights(agent).values())

@@ -13,13 +13,13 @@ COURSE = ("config", "lqr", "theory", "fitting", "envs", "replay", "networks", "d
 ENGINE = tuple(f"engine.{name}" for name in (
     "tasks", "environments", "worlds", "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "check", "resume", "bench", "sweep",
 ))
-FACE = ("agent", "cli")  # above both wings
-BESIDE_THE_FACE = ("exercises",)  # for lessons: no module imports it
+FACE = ("web", "agent", "explorers", "cli")  # above both wings
+BESIDE_THE_FACE = ("probes", "exercises")  # for lessons: no module of the others imports them
 ABOVE_THE_FACE = ("engine.bench", "engine.sweep")  # they train agents, and only the command line calls them
 ORDER = (*COURSE, *(name for name in ENGINE if name not in ABOVE_THE_FACE), *FACE[:-1], *ABOVE_THE_FACE, FACE[-1], *BESIDE_THE_FACE)
-NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "ipywidgets", "notebook", "pytest"}
-CALLS_GYMNASIUM = ("envs", "engine.tasks", "engine.environments", "engine.check")
-ONLY_IN = {"argparse": "cli", "tyro": "cli"}
+NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "notebook", "pytest"}
+CALLS_GYMNASIUM = ("envs", "engine.tasks", "engine.environments", "engine.check", "probes")
+ONLY_IN = {"argparse": "cli", "tyro": "cli", "ipywidgets": "explorers"}
 PICKLING_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "torch.serialization.load", "joblib.dump", "joblib.load"}
 
@@ -146,6 +146,8 @@ def test_the_package_imports_no_development_tool():
         ("agent", "from .exercises import answers", "does not come before"),
         ("engine.learned", "from .kernels import Kernels", "does not come before"),
         ("engine.learned", "from ..agent import MAGEAgent", "does not come before"),
+        ("agent", "def f():\n    import ipywidgets", "belongs in explorers"),
+        ("updates", "from mage_edu.explorers import Explorer", "does not come before"),
         ("engine.train", "import argparse", "belongs in cli"),
         ("engine.train", "from tyro import cli", "belongs in cli"),
         ("engine.train", "import gymnasium as gym\nenv = gym.make('Pendulum-v1')", "calls gymnasium.make"),

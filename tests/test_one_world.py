@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import time
 import types
 import warnings
@@ -226,6 +227,65 @@ def test_counters_that_go_on_are_said():
     assert "counts on across episodes: Counting.episodes" in text and "remembers" not in text
 
 
+class Seeded(gym.Wrapper):
+    """Another mass of the torso in each episode, drawn as it should be: from the generator that reset seeds."""
+
+    def reset(self, **kwargs):
+        found = self.env.reset(**kwargs)
+        self.unwrapped.model.body_mass[1] = 3.0 * self.np_random.uniform(0.5, 1.5)
+        return found
+
+
+class Drifting(gym.Wrapper):
+    """Meant as the same, but each episode multiplies what the last one left."""
+
+    def reset(self, **kwargs):
+        found = self.env.reset(**kwargs)
+        self.unwrapped.model.body_mass[1] *= self.np_random.uniform(0.5, 1.5)
+        return found
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+def test_randomized_physics_is_repeated_where_the_seed_determines_it(as_function):
+    make = lambda: Seeded(gym.make("Hopper-v5"))
+    agent, text = said(make if as_function else make())
+    assert text == "" and same_play(agent.get_env(), agent.new_env()) is None
+    make = lambda: Drifting(gym.make("Hopper-v5"))
+    assert "remembers" in (text := said(make if as_function else make())[1]) and "HopperEnv.model.body_mass" in text
+
+
+class Clocked(Pushed):
+    """Knows the time, and holds a large table; neither moves it."""
+    table = np.zeros((1_000, 1_000))
+
+    def reset(self, seed=None, options=None):
+        self.begun = time.time()
+        return super().reset(seed=seed)
+
+
+class Unreadable:
+    """An object that answers every question by an error of its own."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(f"no {name}")
+
+
+class Crowded(Pushed):
+    """Holds what cannot be read, what cannot be copied, itself, and half a million numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.strange, self.lock, self.me, self.rows = Unreadable(), threading.Lock(), self, [list(range(1_000)) for _ in range(500)]
+
+
+def test_odd_attributes_are_no_crash():
+    begin = time.process_time()
+    agent, text = said(Crowded)
+    assert text == "" and agent.one_world.repeats and time.process_time() - begin < 3.0
+    with pytest.raises(ValueError, match="cannot be copied for evaluation.*Pass a function"):
+        MAGEAgent(Crowded(), **QUICK)
+
+
 class Listing(gym.Wrapper):
     """Keeps a diary, which changes nothing."""
 
@@ -239,7 +299,7 @@ class Listing(gym.Wrapper):
 
 
 @pytest.mark.parametrize("make", [
-    pendulum, Pushed, lambda: Listing(pendulum()), lambda: gym.wrappers.RecordEpisodeStatistics(pendulum()), lambda: gym.wrappers.FrameStackObservation(pendulum(), 3),
+    pendulum, Pushed, Clocked, lambda: Listing(pendulum()), lambda: gym.wrappers.RecordEpisodeStatistics(pendulum()), lambda: gym.wrappers.FrameStackObservation(pendulum(), 3),
     lambda: gym.wrappers.TimeAwareObservation(pendulum()), lambda: gym.wrappers.RescaleAction(pendulum(), -1.0, 1.0), lambda: gym.wrappers.FlattenObservation(pendulum()),
     lambda: gym.wrappers.DelayObservation(pendulum(), 2), lambda: gym.wrappers.StickyAction(pendulum(), 0.3), lambda: gym.wrappers.ClipReward(pendulum(), -1.0, 0.0),
     lambda: gym.wrappers.TransformReward(pendulum(), lambda reward: 0.1 * reward), lambda: gym.make("MountainCarContinuous-v0"),
@@ -560,6 +620,16 @@ def test_every_task_is_proved_in_less_than_a_second_of_the_processor(env_id):
     assert shown(world.make()) == shown(env) and time_limit(world.make()) == time_limit(env)
 
 
+def test_no_copy_opens_a_window_or_shares_one():
+    env = pendulum(render_mode="rgb_array")
+    env.reset(seed=0)
+    env.render()
+    env.unwrapped.render_mode = "human"  # as if it had a window
+    agent, text = said(gym.wrappers.TimeAwareObservation(env))
+    assert text == "" and agent.new_env().render_mode is None and agent.new_env(render_mode="rgb_array").render_mode == "rgb_array"
+    assert agent.new_env().unwrapped.screen is None and env.unwrapped.screen is not None and env.unwrapped.render_mode == "human"
+
+
 def test_a_copy_of_a_mujoco_task_has_its_model_and_its_place():
     env = gym.make("Walker2d-v5")
     env.reset(seed=1)
@@ -666,7 +736,7 @@ def test_the_table_names_what_is_wrong(monkeypatch):
 
 @pytest.mark.parametrize(("asked", "line", "words"), [
     ("Pendulum-v77", "environment", "unknown environment"), (lambda: gym.wrappers.NormalizeReward(pendulum()), "one world", "return_rms"), (SharedByClass, "one world", "not apart"),
-    (lambda: Sloppy("reward None"), "contract", "expected one number"), (lambda: Sloppy("old step"), "Gymnasium's check", "step"), (lambda: gym.make("CartPole-v1"), "environment", "continuous actions"),
+    (lambda: Sloppy("reward None"), "contract", "expected one number"), (lambda: Sloppy("old step"), "Gymnasium's check", "expected 5"), (lambda: gym.make("CartPole-v1"), "environment", "continuous actions"),
 ])
 def test_the_table_of_what_cannot_be_used(asked, line, words):
     verdict, said = verdicts(asked)[line]

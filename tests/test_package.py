@@ -126,7 +126,7 @@ def test_the_pinned_environment_is_only_versions():
     assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in pinned.values()), "exact, without a local version (+cpu)"
 
 
-@pytest.mark.parametrize("need", [need for name in ("", "dev_", "dask_", "ray_") for need in settings()[f"{name}requirements"].split()])
+@pytest.mark.parametrize("need", [need for name in ("", "dev_", "dask_", "ray_", "onnx_", "otter_") for need in settings()[f"{name}requirements"].split()])
 def test_every_requirement_is_pinned_within_its_range(need):
     requirement = Requirement(need)
     assert requirement.specifier.contains(pins()[re.sub(r"[-_.]+", "-", requirement.name).lower()])

@@ -40,7 +40,7 @@ def random_steps(name, steps=60, seed=0, **arguments):
     return dynamics, state, scale.to_actor(action), next_obs, next_state
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("mage_edu/")])  # probe worlds have no simulator
 def test_from_a_stored_state_the_simulator_makes_the_environments_step(name):
     dynamics, state, action, next_obs, next_state = random_steps(name, 200)
     again, after = dynamics.transition(state, action)

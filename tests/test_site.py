@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import re
+import runpy
 import subprocess
 import sys
 from functools import cached_property
@@ -141,6 +142,20 @@ def test_a_page_shows_all_of_its_notebook(pages):
         drawn = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
         linked = sum(len(re.findall(r"!\[[^\]]*\]\(", "".join(cell["source"]))) for cell in cells if cell["cell_type"] == "markdown")
         assert len(pictures) == drawn + linked, notebook
+
+
+def test_a_page_says_how_to_install_and_when_it_was_run(pages):
+    notes = json.loads((ROOT / "docs" / "stored.json").read_text(encoding="utf-8"))
+    assert notes and {Path(name) for name in notes} <= set(NOTEBOOKS)
+    for notebook in NOTEBOOKS:
+        (colophon,) = re.findall(r"This notebook\.\s+(.*)", pages[page_of(notebook)].prose)
+        noted = notes.get(notebook.as_posix())
+        assert (f"torch {noted['torch']}" in colophon) if noted else ("not recorded" in colophon), notebook
+    assert "does not bring" in pages["nbs/appendix/stable_baselines3.html"].prose and "does not bring" not in pages["nbs/course/01_robot.html"].prose
+    store = runpy.run_path(str(ROOT / "docs" / "store.py"))
+    noted = {"date": "2026-11-02", "torch": "2.13.0", "digest": store["digest"]({"cells": []})}
+    assert store["last_run"]({"cells": []}, noted) == "Last run on 2 November 2026 with torch 2.13.0."
+    assert store["last_run"]({"cells": []}, {**noted, "digest": "another"}).endswith("It was changed since.")
 
 
 def directives(pages: Pages) -> list[str]:

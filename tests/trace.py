@@ -127,7 +127,7 @@ def knows(setting: str) -> bool:
 
 def begin(algorithm: str, env_id: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     """A fresh learner and its environment."""
-    env = find("make_env")(env_id)
+    env = find("envs.make_env")(env_id)
     return find("build_learner")(find("make_config")(algorithm, "tiny", **settings), env), env
 
 

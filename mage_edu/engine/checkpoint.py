@@ -12,13 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .storage import digest, explain_write_errors, read_sealed, write_atomic, write_sealed
+from .storage import digest, explain_write_errors, read_sealed, sync_file, write_atomic, write_sealed
 from ..replay import ReplayBuffer
 
 # %% auto #0
 __all__ = ['FILE_NAME', 'stored_rows', 'put_rows', 'Seen', 'seen', 'State', 'Checkpoint', 'manifest_path', 'state_name',
-           'chunk_name', 'Checkpoints', 'sync_file', 'check_manifest', 'read_tensors', 'read_checkpoint',
-           'newest_checkpoint', 'fill_replay', 'cut_tables', 'continued']
+           'chunk_name', 'Checkpoints', 'check_manifest', 'read_tensors', 'read_checkpoint', 'newest_checkpoint',
+           'fill_replay', 'cut_tables', 'continued']
 
 # %% ../../nbs/engine/checkpoint.ipynb #008-py
 def stored_rows(replay: ReplayBuffer, start: int) -> tuple[range, dict[str, Tensor]]:
@@ -129,12 +129,6 @@ class Checkpoints:
             if path.name not in keep:
                 path.unlink()
 
-
-def sync_file(path: Path) -> None:
-    """Wait until a file's content is on the disk; nothing to do where there is none."""
-    if path.exists():
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
 
 # %% ../../nbs/engine/checkpoint.ipynb #018-py
 FILE_NAME = re.compile(r"(state-\d{9,}|replay-\d{9,}-\d{9,})\.safetensors")

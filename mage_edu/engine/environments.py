@@ -8,22 +8,27 @@ import importlib
 import inspect
 import json
 import math
+import os
+import sys
+import sysconfig
 from typing import Any, Callable, Iterator
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from ..config import unknown_name
 from .tasks import TASKS, AppendTip
 from ..envs import PrependVelocity, Task, TransitionFn
 
 # %% auto #0
-__all__ = ['PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'find_task', 'id_of', 'parts_of', 'check_spaces', 'into_space',
-           'as_vectors', 'flat_columns', 'is_close_to_bounds', 'read_by', 'unknown_arguments', 'check_arguments',
-           'with_arguments', 'wrappers', 'odd_wrappers', 'why_unknown', 'check_id', 'make_by_id', 'make_env',
-           'leaves_of', 'flat_obs', 'plain_value', 'arguments_of', 'time_limit', 'known_task', 'reward_fn',
-           'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold', 'limited', 'EnvironmentFault', 'checked_obs',
-           'checked_reset', 'checked_step', 'Watched']
+__all__ = ['HUGE', 'mujoco', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'find_task', 'id_of', 'parts_of', 'check_spaces',
+           'into_space', 'as_vectors', 'flat_columns', 'is_close_to_bounds', 'import_mujoco', 'read_by',
+           'unknown_arguments', 'check_arguments', 'with_arguments', 'wrappers', 'odd_wrappers', 'why_unknown',
+           'import_from_here', 'registering_module', 'source_of_module', 'check_version', 'check_id', 'make_by_id',
+           'make_env', 'leaves_of', 'flat_obs', 'plain_value', 'as_json', 'from_json', 'arguments_of', 'time_limit',
+           'known_task', 'reward_fn', 'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold', 'limited',
+           'EnvironmentFault', 'checked_obs', 'reset_seeded', 'checked_reset', 'checked_step', 'Watched']
 
 # %% ../../nbs/engine/environments.ipynb #058-py
 def find_task(env_id: str) -> Task:
@@ -56,6 +61,9 @@ def parts_of(space: gym.Space) -> Iterator[gym.Space]:
         yield from parts_of(part)
 
 
+HUGE = 1e9  # bounds beyond this are how an environment writes that it has none
+
+
 def check_spaces(env: gym.Env) -> None:
     """Raise `ValueError` unless actions are a bounded box and observations can be flattened into a vector of numbers."""
     action, obs = env.action_space, env.observation_space
@@ -63,6 +71,9 @@ def check_spaces(env: gym.Env) -> None:
         raise ValueError(f"action space {action}: expected a bounded Box (continuous actions).")
     if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
         raise ValueError(f"action space {action}: expected finite bounds; the actor's [-1, 1] is mapped to them.")
+    if max(np.abs(action.low.astype(np.float64)).max(initial=0.0), np.abs(action.high.astype(np.float64)).max(initial=0.0)) > HUGE:
+        raise ValueError(f"action space {action}: expected bounds of at most {HUGE:g}; these mean that there are none, and the actor's [-1, 1] is mapped to them. Give the bounds that "
+                         "are really used: gymnasium.wrappers.RescaleAction(gymnasium.wrappers.ClipAction(env), ...), or an action_space of your own.")
     if any(part.dtype == np.uint8 and len(part.shape or ()) == 3 for part in parts_of(obs)):
         raise ValueError(f"observation space {obs}: expected numbers, not images (uint8 of rank 3); the networks here read vectors.")
     if not obs.is_np_flattenable:
@@ -106,6 +117,27 @@ def is_close_to_bounds(action: np.ndarray, space: gym.spaces.Box) -> np.ndarray:
     return (action >= space.low - slack) & (action <= space.high + slack)
 
 # %% ../../nbs/engine/environments.ipynb #064-py
+def import_mujoco() -> Any:
+    """MuJoCo, also where `MUJOCO_GL` names a way to draw that does not work here, a left-over of other work: who does not draw needs none."""
+    try:
+        import mujoco
+    except Exception:  # the class depends on what is missing
+        left_over = {name: os.environ.pop(name, None) for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+        if not any(left_over.values()):
+            raise
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("mujoco", "OpenGL") and not name.startswith("mujoco._")]:
+            del sys.modules[name]  # what is half imported; what is compiled stays, as it can be imported only once
+        os.environ["MUJOCO_GL"] = "disable"
+        try:
+            import mujoco
+        finally:
+            del os.environ["MUJOCO_GL"]
+            os.environ.update({name: value for name, value in left_over.items() if value is not None})  # a film says what is wrong with it
+    return mujoco
+
+
+mujoco = import_mujoco()
+
 PICTURES = ("render_mode", "width", "height", "camera_id", "camera_name")
 HARMLESS = (*PICTURES, "max_episode_steps", "reset_noise_scale", "frame_skip", "g", "contact_force_range")
 
@@ -171,14 +203,54 @@ def why_unknown(env: str | gym.Env) -> str | None:
     return unknown_arguments(env_id, env.unwrapped.spec.kwargs)
 
 # %% ../../nbs/engine/environments.ipynb #69a-py
+def import_from_here(module: str) -> None:
+    """Import a module by name; the working directory counts as a place of modules, as it does for `python` but not for an installed command."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)  # it stays: what the module imports later is found too
+    importlib.import_module(module)
+
+
+def registering_module(spec: EnvSpec | None) -> str | None:
+    """The module whose import registers an environment's id, as far as it can be told: None for Gymnasium's own, those of mage_edu, and of a script."""
+    if spec is None or spec.entry_point is None:
+        return None
+    entry = spec.entry_point.partition(":")[0] if isinstance(spec.entry_point, str) else getattr(spec.entry_point, "__module__", "__main__")
+    if entry.partition(".")[0] in ("gymnasium", "mage_edu"):
+        return None
+    libraries = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    own = [name for name, module in list(sys.modules.items()) if (file := getattr(module, "__file__", None)) and not file.startswith(libraries)]
+    parents = [entry.rsplit(".", n)[0] for n in range(entry.count(".") + 1)]
+    for name in [*reversed(parents), *own]:
+        if name in sys.modules and name != "__main__" and spec.id in source_of_module(name):
+            return name
+    return None if entry == "__main__" else entry
+
+
+def source_of_module(name: str) -> str:
+    """A module's text, or nothing where there is none to be read."""
+    try:
+        return inspect.getsource(sys.modules[name])
+    except (OSError, TypeError, SyntaxError):
+        return ""
+
+
+def check_version(name: str) -> None:
+    """Raise `ValueError` for versions 2 and 3 of a MuJoCo task, which Gymnasium has given up, with the version that works."""
+    family, _, version = name.rpartition("-v")
+    if version in ("2", "3") and f"{family}-v5" in gym.registry:
+        raise ValueError(f"environment {name!r}: versions 2 and 3 of the MuJoCo tasks need mujoco-py, which Gymnasium no longer supports; use {family + '-v5'!r}.")
+
+
 def check_id(env_id: str) -> None:
     """Raise `ValueError`, with a suggestion, for an id that is not registered; a package named in front is imported."""
     module, _, name = env_id.rpartition(":")
     if module:
         try:
-            importlib.import_module(module)
+            import_from_here(module)
         except ImportError as error:
-            raise ValueError(f"environment {env_id!r}: the package {module!r} cannot be imported ({error}); install it.") from error
+            raise ValueError(f"environment {env_id!r}: the package {module!r} cannot be imported ({error}); install it, or go to the folder that holds it.") from error
+    check_version(name)
     if name not in TASKS and name not in gym.registry:
         more = "Any other id works too once the package that registers it is imported, or as 'package:id'; reward and termination are then learned."
         raise ValueError(f"{unknown_name('environment', env_id, list(TASKS))} {more}")
@@ -254,8 +326,28 @@ def flat_obs(env: gym.Env, obs: Any) -> Any:
 
 # %% ../../nbs/engine/environments.ipynb #077-py
 def plain_value(value: Any) -> Any:
-    """A constructor argument as JSON would give it back: tuples become lists."""
+    """A constructor argument as JSON would give it back: tuples and arrays become lists, numpy's numbers Python's."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {name: plain_value(part) for name, part in value.items()}
     return [plain_value(part) for part in value] if isinstance(value, (tuple, list)) else value
+
+
+def as_json(value: Any) -> Any:
+    """A plain value with infinities as {"number": "inf"}, since JSON has no name for them."""
+    if isinstance(value, dict):
+        return {name: as_json(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [as_json(part) for part in value]
+    return {"number": str(value)} if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def from_json(value: Any) -> Any:
+    """The inverse of `as_json`."""
+    if isinstance(value, dict):
+        return float(value["number"]) if set(value) == {"number"} else {name: from_json(part) for name, part in value.items()}
+    return [from_json(part) for part in value] if isinstance(value, list) else value
 
 
 def arguments_of(env: str | gym.Env) -> dict[str, Any]:
@@ -334,10 +426,20 @@ def checked_obs(obs: Any, env: gym.Env, where: str) -> np.ndarray:
     return obs
 
 
+def reset_seeded(env: gym.Env, seed: int | None) -> Any:
+    """What `env.reset(seed=seed)` gives; a simulator that refuses a seed of 32 bits, as those behind a C int do, gets its lower 31."""
+    try:
+        return env.reset(seed=seed)
+    except Exception:  # whatever the refusal is; a fault of another kind comes again
+        if seed is None or seed < 2**31:
+            raise
+        return env.reset(seed=seed % 2**31)
+
+
 def checked_reset(env: gym.Env, seed: int | None, where: str) -> np.ndarray:
     """The first observation of an episode. Raises `EnvironmentFault` where the contract is broken."""
     try:
-        result = env.reset(seed=seed)
+        result = reset_seeded(env, seed)
     except Exception as error:  # as in `checked_step`
         raise EnvironmentFault(f"{where}: reset(seed=...) failed ({type(error).__name__}: {error}); expected (observation, info).") from error
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, Callable, Mapping
@@ -12,12 +13,12 @@ import gymnasium as gym
 import numpy as np
 from safetensors import SafetensorError
 
-from .environments import checked_reset, checked_step, flat_columns, is_close_to_bounds
-from .storage import explain_write_errors, write_atomic
+from .environments import checked_reset, checked_step, flat_columns, is_close_to_bounds, time_limit
+from .storage import at_home, explain_write_errors, write_atomic
 
 # %% auto #0
-__all__ = ['ARRAYS', 'read_arrays', 'write_arrays', 'record', 'checked_arrays', 'largest_jump', 'episode_arrays', 'read_minari',
-           'read_recorded']
+__all__ = ['ARRAYS', 'read_arrays', 'write_arrays', 'record', 'checked_arrays', 'check_joints', 'largest_jump', 'episode_arrays',
+           'read_minari', 'read_recorded']
 
 # %% ../../nbs/engine/recorded.ipynb #12c-05
 ARRAYS = ("obs", "action", "reward", "next_obs", "terminated")
@@ -25,7 +26,7 @@ ARRAYS = ("obs", "action", "reward", "next_obs", "terminated")
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays in a .npz or .safetensors file. Raises `FileNotFoundError`, or `ValueError` for another format or a damaged file."""
-    path = Path(path)
+    path = at_home(path)
     if path.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"{path}: expected a file that ends in .npz or .safetensors, or minari:NAME for a Minari dataset.")
     if not path.is_file():
@@ -88,6 +89,28 @@ def checked_arrays(arrays: Mapping[str, np.ndarray], env: gym.Env, source: str) 
     return checked
 
 
+def check_joints(arrays: Mapping[str, np.ndarray], limit: int | None, source: str) -> None:
+    """Look for rows that lead from one episode into the next: `next_obs` of the last row is then the first observation of the next episode.
+
+    Raises `ValueError` for a row that terminates where the next one begins. Warns of more steps in a row than an episode has (`limit`), and of
+    changes far beyond the usual ones at such places.
+    """
+    follows = np.isclose(arrays["next_obs"][:-1], arrays["obs"][1:], rtol=1e-6, atol=1e-9).all(1)
+    what = "its next_obs may be the first observation of the next episode, which no action leads to; keep the last observation of each episode there (gymnasium gives it before reset), or leave such rows out."
+    if (wrong := follows & (arrays["terminated"][:-1] == 1.0)).any():
+        raise ValueError(f"{source}: {int(wrong.sum())} rows terminate and the next row begins where they end, the first is row {int(np.argmax(wrong))}: {what}")
+    breaks = np.flatnonzero(np.concatenate([[True], ~follows, [True]]))
+    longest = int(np.diff(breaks).max())
+    change = np.abs(arrays["next_obs"] - arrays["obs"])[:-1]
+    usual = np.quantile(change, 0.95, axis=0) if len(change) else np.ones(change.shape[1])
+    leaps = follows & (change > 8.0 * np.where(usual > 0.0, usual, np.inf)).any(1)
+    if limit is not None and longest > limit:
+        row = int(breaks[np.argmax(np.diff(breaks))]) + limit - 1
+        warnings.warn(f"{source}: {longest} rows follow each other without an end, and an episode of this environment has at most {limit} steps. Where one ends, at row {row} perhaps, {what}", stacklevel=3)
+    elif leaps.any():
+        warnings.warn(f"{source}: {int(leaps.sum())} rows change an observation by more than 8 times what is usual, and the next row begins there; the first is row {int(np.argmax(leaps))}: {what}", stacklevel=3)
+
+
 def largest_jump(arrays: Mapping[str, np.ndarray]) -> float:
     """The largest change of an observation, in units of the root mean square change of its column."""
     change = arrays["next_obs"] - arrays["obs"]
@@ -124,4 +147,6 @@ def read_recorded(source: str | Path, env: gym.Env) -> dict[str, np.ndarray]:
     """The checked transitions of a file, or of a Minari dataset where `source` is "minari:NAME"; actions in the environment's units."""
     name = str(source)
     arrays = read_minari(name.removeprefix("minari:"), env.observation_space.shape[0]) if name.startswith("minari:") else read_arrays(source)
-    return checked_arrays(arrays, env, name)
+    checked = checked_arrays(arrays, env, name)
+    check_joints(checked, time_limit(env), name)
+    return checked

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..config import unknown_name
-from .environments import arguments_of, id_of
+from .environments import arguments_of, id_of, mujoco
 from .tasks import TASKS
 from .worlds import carry_physics, edited_paths
 from ..envs import ActionScale, TransitionFn, make_env

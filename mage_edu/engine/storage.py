@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import functools
 import hashlib
 import io
 import json
@@ -25,23 +27,63 @@ from ..config import Config, make_config
 from ..replay import Normalizer, RunningStats
 
 # %% auto #0
-__all__ = ['SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'SCHEMA_SETTINGS', 'sync_folder', 'write_atomic',
-           'write_json', 'read_json', 'digest', 'seal_of', 'write_sealed', 'read_sealed', 'rows_as_text', 'Table',
-           'read_rows', 'read_table', 'explain_write_errors', 'new_folders', 'RunFolder', 'next_run_folder',
-           'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
-           'check_agent_path', 'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent',
-           'renamed_settings', 'saved_settings', 'config_from_dict', 'normalizer_from_dict', 'read_description',
-           'load_agent', 'check_frame', 'write_video', 'write_figure']
+__all__ = ['UNABLE', 'NO_FOLDER', 'SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'SCHEMA_SETTINGS', 'say_once',
+           'at_home', 'sync', 'sync_file', 'sync_folder', 'write_atomic', 'write_json', 'read_json', 'digest',
+           'seal_of', 'write_sealed', 'read_sealed', 'rows_as_text', 'Table', 'read_rows', 'read_table',
+           'explain_write_errors', 'new_folders', 'acquired', 'RunFolder', 'next_run_folder', 'evaluation_curve',
+           'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder', 'check_agent_path',
+           'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent', 'renamed_settings', 'saved_settings',
+           'config_from_dict', 'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame', 'write_video',
+           'write_figure']
 
 # %% ../../nbs/engine/storage.ipynb #009-py
+UNABLE = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.ENOTTY}  # the file system has no such operation
+NO_FOLDER = UNABLE | {errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR}  # this folder cannot be opened, which a file in it needs not
+
+
+@functools.cache
+def say_once(sentence: str) -> None:
+    """Warn, once in a process."""
+    warnings.warn(sentence, stacklevel=3)
+
+
+def at_home(path: str | Path) -> Path:
+    """The path, with `~` at its beginning as the home folder, which no shell has put in where the path stands in Python or behind `=`."""
+    return Path(path).expanduser()
+
+
+def sync(handle: int, harmless: set[int] = UNABLE, what: str = "file") -> None:
+    """Wait until what a handle stands for is on the disk; a file system that has no such operation is told of once. Raises `OSError`."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in harmless:
+            raise
+        say_once(f"this file system cannot be told to put a {what} on the disk ({error.strerror}): the run goes on, and is safe from being killed; "
+                 "what was written last may be missing after a power cut.")
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's content is on the disk; nothing to do where there is none. Raises `OSError`."""
+    if path.exists():
+        with open(path, "rb+") as file:  # Windows syncs only what may be written
+            sync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk (where the operating system lets a folder be opened). Raises `OSError`."""
-    if os.name == "posix":
+    if os.name != "posix":
+        return
+    try:
         handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except OSError as error:
+        if error.errno not in NO_FOLDER:
+            raise
+        return
+    try:
+        sync(handle, NO_FOLDER, "folder")
+    finally:
+        os.close(handle)
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
@@ -49,13 +91,13 @@ def write_atomic(path: str | Path, data: bytes) -> None:
 
     One writer per file: the content passes through a file of the same name with `.tmp` appended. Raises `OSError`.
     """
-    path = Path(path)
+    path = at_home(path)
     beside = path.with_name(path.name + ".tmp")
     try:
         with open(beside, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         os.replace(beside, path)
         sync_folder(path.parent)
     finally:
@@ -211,11 +253,28 @@ def new_folders(path: Path) -> Iterator[None]:
         raise
 
 # %% ../../nbs/engine/storage.ipynb #038-py
+def acquired(path: Path, seconds: float) -> filelock.BaseFileLock:
+    """The lock of a file, waited for so many seconds (-1: as long as it takes); where the file system has no locks, one that was not taken, and a warning.
+
+    Raises `filelock.Timeout`, which is an `OSError`, or another `OSError`.
+    """
+    lock = filelock.FileLock(path, timeout=seconds)
+    try:
+        lock.acquire()
+    except NotImplementedError as error:
+        say_once(f"this file system has no locks ({error}): the run goes on; see to it that no other process writes into the same folder.")
+    except OSError as error:
+        if error.errno not in UNABLE:
+            raise
+        say_once(f"this file system has no locks ({error.strerror}): the run goes on; see to it that no other process writes into the same folder.")
+    return lock
+
+
 class RunFolder:
     """One run on disk: config.json, metrics.csv, evaluations.csv, diagnostics.csv, timings.csv, curve.png, diagnostics.png, model.png, video.mp4, agent/, checkpoint/."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = at_home(path)
         self.metrics = Table(self.path / "metrics.csv", METRICS)
         self.evaluations = Table(self.path / "evaluations.csv", EVALUATIONS)
         self.diagnostics = Table(self.path / "diagnostics.csv", DIAGNOSTICS)
@@ -257,10 +316,9 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder against other processes. Raises `BlockingIOError` where another one trains in it."""
-        lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
             with explain_write_errors(self.path, "run folder"):
-                lock.acquire()
+                lock = acquired(self.path / ".lock", 0.0)
         except filelock.Timeout as error:
             raise BlockingIOError(f"{self.path}: another process trains in this folder; wait for it, or stop it first.") from error
         try:
@@ -272,7 +330,7 @@ class RunFolder:
 def next_run_folder(base: str | Path, name: str) -> Path:
     """The first of base/name-1, base/name-2, ... that does not exist."""
     number = 1
-    while (Path(base) / f"{name}-{number}").exists():
+    while (at_home(base) / f"{name}-{number}").exists():
         number += 1
     return Path(base) / f"{name}-{number}"
 
@@ -343,7 +401,7 @@ def check_agent_path(path: Path) -> None:
 def agent_description(env: Mapping[str, Any], config: Config, num_timesteps: int, normalizer: Normalizer) -> dict[str, Any]:
     """What agent.json holds besides the digests; `env` has the environment's id and the arguments it was made
     with, whether it was made by hand, and what its world showed."""
-    more = ({"env_by_hand": True} if env.get("by_hand") else {}) | ({"world": env["world"]} if "world" in env else {})
+    more = ({"env_by_hand": True} if env.get("by_hand") else {}) | ({"env_module": env["module"]} if "module" in env else {}) | ({"world": env["world"]} if "world" in env else {})
     return more | {
         "env": env["id"], "env_arguments": env["arguments"], "num_timesteps": num_timesteps, "config": config.to_dict(), "normalizer": normalizer_to_dict(normalizer),
     }
@@ -360,7 +418,8 @@ def save_agent(path: str | Path, env: Mapping[str, Any], config: Config, num_tim
 
     Raises `FileExistsError` when something that is not an agent folder is in the way, or another `OSError`.
     """
-    check_agent_path(Path(path))
+    path = at_home(path)
+    check_agent_path(path)
     target = Path(os.path.realpath(path))
     beside = helper_folder(target, "saving")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
@@ -379,7 +438,7 @@ def save_agent(path: str | Path, env: Mapping[str, Any], config: Config, num_tim
 # %% ../../nbs/engine/storage.ipynb #063-py
 def find_agent(path: str | Path) -> Path:
     """The agent folder at `path`, or inside the run folder at `path`. Raises `FileNotFoundError` when there is none."""
-    places = [Path(path), RunFolder(path).agent]
+    places = [at_home(path), RunFolder(path).agent]
     asides = [helper_folder(Path(os.path.realpath(place)), "replaced") for place in places]  # where a killed save left the last agent
     for folder in places + asides:
         if (folder / "agent.json").exists():
@@ -482,7 +541,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: int) -> Non
     """
     import imageio.v2 as imageio
 
-    path, count = Path(path), 0
+    path, count = at_home(path), 0
     beside = path.with_name(path.stem + ".tmp" + path.suffix)
     try:
         with explain_write_errors(path, "video"):

@@ -7,6 +7,7 @@ import copy
 import functools
 import hashlib
 import inspect
+import itertools
 import random
 import time
 import types
@@ -15,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 
 from mage_edu.engine.environments import (
@@ -27,21 +27,22 @@ from mage_edu.engine.environments import (
     is_remakeable,
     json_can_hold,
     make_env,
+    mujoco,
     time_limit,
     wrappers,
 )
 from .tasks import TASKS
 
 # %% auto #0
-__all__ = ['LEFT_OUT', 'MODEL_PARTS', 'STATE', 'DEEPEST', 'MOST', 'Asked', 'Make', 'RECORDERS', 'PLAIN', 'SEED', 'OTHER_SEED',
-           'STEPS', 'LONGEST', 'BUDGET', 'WHOLE', 'STATISTICS', 'UNSEEN', 'some', 'layers', 'public_names',
-           'model_fields', 'integration_state', 'parts_of_value', 'class_attributes', 'foreign', 'contents',
-           'comparable', 'short', 'belongings', 'different', 'Recipe', 'drawing_parts', 'without_recorders', 'copied',
-           'carry_physics', 'with_pictures', 'takes_render_mode', 'called', 'Trace', 'random_actions', 'play_once',
-           'first_difference', 'names_in', 'held', 'held_by_functions', 'with_own_copying', 'Findings', 'Stirring',
-           'examine', 'unchanged', 'examine_original', 'set_back', 'constants_of', 'edited_paths', 'statistics_refusal',
-           'refuse_statistics', 'keeps_statistics', 'running_statistics', 'counters', 'told', 'Way', 'is_same_outside',
-           'carried', 'ways', 'apart', 'OneWorld', 'gathered', 'shown', 'other_world']
+__all__ = ['LEFT_OUT', 'MODEL_PARTS', 'STATE', 'DEEPEST', 'MOST', 'LARGE', 'LONG', 'Asked', 'Make', 'RECORDERS', 'PLAIN', 'SEED',
+           'OTHER_SEED', 'STEPS', 'LONGEST', 'BUDGET', 'WHOLE', 'STATISTICS', 'UNSEEN', 'some', 'layers',
+           'public_names', 'model_fields', 'integration_state', 'parts_of_value', 'class_attributes', 'foreign',
+           'contents', 'comparable', 'short', 'belongings', 'different', 'Recipe', 'drawing_parts', 'without_recorders',
+           'copied', 'carry_physics', 'with_pictures', 'takes_render_mode', 'called', 'Trace', 'random_actions',
+           'play_once', 'first_difference', 'names_in', 'held', 'held_by_functions', 'with_own_copying', 'Findings',
+           'Stirring', 'examine', 'unchanged', 'examine_original', 'set_back', 'constants_of', 'edited_paths',
+           'statistics_refusal', 'refuse_statistics', 'keeps_statistics', 'running_statistics', 'counters', 'told',
+           'Way', 'is_same_outside', 'carried', 'ways', 'apart', 'OneWorld', 'gathered', 'shown', 'other_world']
 
 # %% ../../nbs/engine/worlds.ipynb #worl-05
 LEFT_OUT = {  # attributes that describe or draw an environment, and do not move it
@@ -50,7 +51,8 @@ LEFT_OUT = {  # attributes that describe or draw an environment, and do not move
 }
 MODEL_PARTS = ("opt", "stat")  # of a MuJoCo model, besides its arrays
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)  # all that MuJoCo's next step depends on
-DEEPEST, MOST = 7, 20_000  # levels of attributes, and values in all, that are looked at
+DEEPEST, MOST = 7, 4_000  # levels of attributes, and values in all, that are looked at
+LARGE, LONG = 4_000_000, 256  # bytes of an array, and items of a list, above which samples are compared
 
 
 def some(names: Any, most: int = 6) -> str:
@@ -97,9 +99,9 @@ def parts_of_value(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, gym.Space):
         yield from ((f".{name}", getattr(value, name)) for name in ("low", "high", "n", "spaces") if hasattr(value, name))
     elif isinstance(value, dict):
-        yield from ((f"[{key!r:.40}]", part) for key, part in value.items())
+        yield from ((f"[{str(key):.40}]", part) for key, part in itertools.islice(value.items(), LONG))
     elif isinstance(value, (list, tuple, deque)):
-        yield from ((f"[{i}]", part) for i, part in enumerate(value))
+        yield from ((f"[{i}]", value[i]) for i in range(0, len(value), max(1, len(value) // LONG)))
     elif isinstance(value, functools.partial):
         yield from ((f".{name}", getattr(value, name)) for name in ("args", "keywords"))
     elif not isinstance(value, (type, types.ModuleType, types.FunctionType, types.MethodType)) and hasattr(value, "__dict__"):
@@ -114,8 +116,8 @@ def class_attributes(kind: type) -> dict[str, Any]:
 
 
 def foreign(kind: Any) -> bool:
-    """Whether a class or a function was written by others than the user: in Python, Gymnasium, numpy, here."""
-    return (getattr(kind, "__module__", None) or "").partition(".")[0] in {"builtins", "abc", "typing", "collections", "functools", "gymnasium", "mage_edu", "mujoco", "numpy", "torch"}
+    """Whether a class or a function was written by others than the user: in Python, Gymnasium, numpy and the like, here."""
+    return (getattr(kind, "__module__", None) or "").partition(".")[0] in {"builtins", "abc", "typing", "collections", "functools", "gymnasium", "mage_edu", "mujoco", "numpy", "stable_baselines3", "torch"}
 
 
 def contents(env: gym.Env) -> Iterator[tuple[str, Any]]:
@@ -130,7 +132,7 @@ def contents(env: gym.Env) -> Iterator[tuple[str, Any]]:
         if id(value) in seen or depth >= DEEPEST:
             continue
         alive.append(value)
-        if not isinstance(value, (int, float, str, bytes, bool, type(None), np.ndarray, np.generic)):
+        if len(waiting) < MOST and not isinstance(value, (int, float, str, bytes, bool, type(None), np.ndarray, np.generic)):
             seen.add(id(value))
             waiting.extend((path + name, part, depth + 1) for name, part in parts_of_value(value))
 
@@ -145,12 +147,15 @@ def comparable(value: Any) -> bytes | None:
         return repr(value.get_state(legacy=False)).encode()
     if isinstance(value, random.Random):
         return repr(value.getstate()).encode()
-    if hasattr(value, "__array__") and not isinstance(value, gym.Space):
+    if not isinstance(value, (gym.Space, list, tuple, dict, set)):
         try:
-            array = np.asarray(value)
+            array = np.asarray(value) if hasattr(value, "__array__") else np.empty(0, object)
         except Exception:  # an array of another package, on a device or otherwise out of reach
             return None
-        return repr((array.shape, array.dtype.str)).encode() + array.tobytes() if array.dtype.kind in "biufc" else None
+        if array.dtype.kind not in "biufc":
+            return None
+        some_of_it = array if array.nbytes <= LARGE else array.ravel()[:: array.size // 10_000]  # a table of gigabytes is not read a dozen times
+        return repr((array.shape, array.dtype.str)).encode() + some_of_it.tobytes()
     return None
 
 
@@ -233,9 +238,10 @@ def carry_physics(source: gym.Env, target: gym.Env, names: list[str]) -> None:
 
 
 def with_pictures(env: gym.Env, pictures: Mapping[str, Any]) -> gym.Env:
-    """An environment that draws as asked, where it says that it can."""
-    if pictures.get("render_mode") in env.metadata.get("render_modes", ()):
-        env.unwrapped.render_mode = pictures["render_mode"]
+    """An environment that draws as asked, where it says that it can; no copy opens a window of its own."""
+    mode = pictures.get("render_mode")
+    if mode in env.metadata.get("render_modes", ()) or env.render_mode == "human":
+        env.unwrapped.render_mode = mode
     return env
 
 
@@ -369,6 +375,7 @@ class Findings:
     shared: str | None = None  # one copy moves another, or the original
     foreign: str | None = None  # the copy is not the original
     holders: tuple[str, ...] = ()  # functions and attributes that may be why
+    counted: tuple[str, ...] = ()  # of these, those that the seed determines in a fresh environment
     constants: frozenset[str] = frozenset()  # paths of numbers that no reset and no step has changed
 
     @property
@@ -415,7 +422,8 @@ def examine(make: Make, original: gym.Env | None = None) -> Findings:
             return replace(findings, undetermined=gap)
         return replace(findings, unequal=gap, remembered=tuple(different(once.after_reset, twin.after_reset)))
     shared = first_difference(once, play_once(third, SEED, actions, Stirring(second, others)))
-    findings = replace(findings, memory=first_difference(once, again), shared=shared)
+    counted = tuple(path for path in kept if twin.after_reset.get(path) == once.after_reset[path])  # a clock is not among them
+    findings = replace(findings, memory=first_difference(once, again), shared=shared, counted=counted)
     if original is None or shared:
         return findings
     if moved := different(before, belongings(original)):
@@ -539,7 +547,7 @@ def told(env: gym.Env, findings: Findings) -> list[str]:
     if findings.memory:
         return [f"{name} remembers something across episodes: after another episode, the same seed and actions give {findings.memory}.{changed} Evaluation and films act in copies that begin "
                 "where the environment stood when the agent was made, not where training has come to; a run that is resumed is not bit for bit the run in one part. Set it back in reset(), or draw it from self.np_random."]
-    if numbers := counters(env, kept):
+    if numbers := counters(env, findings.counted):
         return [f"{name} counts on across episodes: {some(numbers)}. It made no difference in two episodes. Where reset or step read it, evaluation acts in copies that count for themselves, "
                 "and a run that is resumed is not bit for bit the run in one part."]
     return []
