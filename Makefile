@@ -21,6 +21,14 @@ unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
+# The programs in .venv name the folder in which it was made, so a folder that was renamed needs a new one.
+MOVED = $(shell was=$$(sed -n 's|^command = .* -m venv [^/]*/|/|p' $(VENV)/pyvenv.cfg 2>/dev/null); test -z "$$was" || test "$$was" -ef $(VENV) || echo "$$was")
+ifneq ($(MOVED),)
+ifeq ($(filter help clean,$(or $(MAKECMDGOALS),help)),)
+$(error This folder was moved or renamed since its .venv was made, in $(MOVED), and the programs in there name the old place. Remove it, and the next make makes a new one: rm -r $(VENV))
+endif
+endif
+
 install: $(VENV)/.installed ## install the development environment in .venv (the others do it when needed)
 
 # The stamp is newer than everything that decides what is installed, so a second run installs nothing.

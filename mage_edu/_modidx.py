@@ -960,6 +960,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'mage_edu.engine.train.in_env_units': ('engine/train.html#in_env_units', 'mage_edu/engine/train.py'),
                                        'mage_edu.engine.train.inside': ('engine/train.html#inside', 'mage_edu/engine/train.py'),
                                        'mage_edu.engine.train.largest': ('engine/train.html#largest', 'mage_edu/engine/train.py'),
+                                       'mage_edu.engine.train.largest_reward': ( 'engine/train.html#largest_reward',
+                                                                                 'mage_edu/engine/train.py'),
                                        'mage_edu.engine.train.learned_due': ('engine/train.html#learned_due', 'mage_edu/engine/train.py'),
                                        'mage_edu.engine.train.learned_quality': ( 'engine/train.html#learned_quality',
                                                                                   'mage_edu/engine/train.py'),

@@ -211,8 +211,9 @@ def import_from_here(module: str) -> None:
     importlib.import_module(module)
 
 
-def registering_module(spec: EnvSpec | None) -> str | None:
-    """The module whose import registers an environment's id, as far as it can be told: None for Gymnasium's own, those of mage_edu, and of a script."""
+def registering_module(asked: EnvSpec | str | None) -> str | None:
+    """The module whose import registers an environment, by spec or id, as far as it can be told: None for Gymnasium's own, those of mage_edu, and of a script."""
+    spec = gym.registry.get(asked.rpartition(":")[2]) if isinstance(asked, str) else asked
     if spec is None or spec.entry_point is None:
         return None
     entry = spec.entry_point.partition(":")[0] if isinstance(spec.entry_point, str) else getattr(spec.entry_point, "__module__", "__main__")

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 # %% ../../nbs/engine/sweep.ipynb #005-py
-import gymnasium as gym
 import numpy as np
 import torch
 from joblib import Parallel, delayed, parallel_config
@@ -117,7 +116,7 @@ def make_jobs(out: str | Path, envs: Sequence[str], algorithms: Sequence[str], s
     steps, jobs = whole_number("steps", steps, 1), []
     for env, algorithm, label, seed in itertools.product(envs, algorithms, overrides, seeds):
         check_id(env)
-        module = registering_module(gym.registry.get(env.rpartition(":")[2]))
+        module = registering_module(env)
         job = Job(at_home(out), env, algorithm, plain(seed), steps, size, label, parse_variant(label), module)
         job.config()
         if job.folder in [other.folder for other in jobs]:

@@ -51,7 +51,8 @@ __all__ = ['FORMULAS', 'COMPARED', 'Hook', 'Seeds', 'derive_seeds', 'episode_see
            'check_promise', 'simulator_state', 'check_simulated', 'environment_step', 'agent_update', 'dynamics_update',
            'learned_update', 'learned_due', 'learned_quality', 'slope_cosine', 'dynamics_due', 'refresh_due',
            'refresh_normalizers', 'compile_learner', 'ready', 'check_recorded', 'use_recorded', 'Divergence', 'largest',
-           'network_sizes', 'check_health', 'learning_step', 'Stopwatch', 'Interrupt', 'first_interrupt', 'train']
+           'network_sizes', 'largest_reward', 'check_health', 'learning_step', 'Stopwatch', 'Interrupt',
+           'first_interrupt', 'train']
 
 # %% ../../nbs/engine/train.ipynb #008-py
 class Seeds(NamedTuple):
@@ -525,11 +526,12 @@ def use_recorded(learner: Learner, arrays: Mapping[str, np.ndarray]) -> None:
 class Divergence(RuntimeError):
     """A number of the run is not finite, or larger than a healthy run's could be."""
 
-    def __init__(self, quantity: str, value: float, limit: float, since: int, step: int):
+    def __init__(self, quantity: str, value: float, limit: float, since: int, step: int, reward: float = 0.0):
         when = f"at step {step}" if since == step else f"between steps {since} and {step}"
         super().__init__(
             f"diverged {when}: {quantity} is {value:.3g} (the limit is {limit:.3g}). Try a lower critic_lr, actor_lr or "
             "gradient_weight, critic_layer_norm=True, or more steps before learning begins (warmup_steps)."
+            + (f" Rewards here are as large as {reward:.3g}, and losses grow with them: scale the rewards so that they are near 1." if reward > 10.0 else "")
         )
         self.quantity, self.value, self.step = quantity, value, step
 
@@ -554,6 +556,11 @@ def network_sizes(learner: Learner) -> dict[str, float]:
     return sizes
 
 
+def largest_reward(learner: Learner) -> float:
+    """The largest reward in the buffer, in size."""
+    return float(learner.replay.data.reward[: len(learner.replay)].abs().max())
+
+
 def check_health(learner: Learner, losses: dict[str, Tensor]) -> None:
     """Raise `Divergence` for losses beyond the limit, and every `dynamics_interval` steps or before something is saved, weights and predictions."""
     config, step = learner.config, learner.num_timesteps
@@ -562,7 +569,7 @@ def check_health(learner: Learner, losses: dict[str, Tensor]) -> None:
         watched += [(name, size, max(0, step - config.dynamics_interval)) for name, size in network_sizes(learner).items()]
     for quantity, value, since in watched:
         if not abs(value) <= config.divergence_limit:
-            raise Divergence(quantity, value, config.divergence_limit, since, step)
+            raise Divergence(quantity, value, config.divergence_limit, since, step, largest_reward(learner))
 
 # %% ../../nbs/engine/train.ipynb #077-py
 def learning_step(learner: Learner, watch: Stopwatch) -> None:
