@@ -232,7 +232,7 @@ def source_of_module(name: str) -> str:
     """A module's text, or nothing where there is none to be read."""
     try:
         return inspect.getsource(sys.modules[name])
-    except (OSError, TypeError, SyntaxError):
+    except Exception:  # what stands in sys.modules need not be a module, and may raise anything when it is asked
         return ""
 
 
