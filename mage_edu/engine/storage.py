@@ -30,9 +30,9 @@ from ..replay import Normalizer, RunningStats
 __all__ = ['UNABLE', 'NO_FOLDER', 'SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'SCHEMA_SETTINGS', 'say_once',
            'at_home', 'sync', 'sync_file', 'sync_folder', 'write_atomic', 'write_json', 'read_json', 'digest',
            'seal_of', 'write_sealed', 'read_sealed', 'rows_as_text', 'Table', 'read_rows', 'read_table',
-           'explain_write_errors', 'new_folders', 'acquired', 'RunFolder', 'next_run_folder', 'evaluation_curve',
-           'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder', 'check_agent_path',
-           'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent', 'renamed_settings', 'saved_settings',
+           'explain_write_errors', 'new_folders', 'renamed_settings', 'saved_settings', 'acquired', 'RunFolder',
+           'next_run_folder', 'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
+           'check_agent_path', 'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent',
            'config_from_dict', 'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame', 'write_video',
            'write_figure']
 
@@ -252,6 +252,23 @@ def new_folders(path: Path) -> Iterator[None]:
                 folder.rmdir()
         raise
 
+# %% ../../nbs/engine/storage.ipynb #037b-py
+def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that this or an earlier version saved, under this version's names, without those that are gone."""
+    settings = dict(settings)
+    for name, harmless in (("dynamics_early_choice", False), ("on_divergence", "stop")):
+        if settings.pop(name, harmless) != harmless:
+            warnings.warn(f"the setting {name} of this run is gone, as no gain of it was measured; the run goes on without it.")
+    if "start" in settings:  # before a share took its place
+        start = settings.pop("start")
+        settings["real_share"] = 1.0 if start == "replay" else 0.0 if start == "model" else start  # anything else is refused as a share
+    return settings
+
+
+def saved_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a run that this or an earlier version saved; those that came later have the defaults of `Config`, which change nothing."""
+    return Config().to_dict() | renamed_settings(settings)
+
 # %% ../../nbs/engine/storage.ipynb #038-py
 def acquired(path: Path, seconds: float) -> filelock.BaseFileLock:
     """The lock of a file, waited for so many seconds (-1: as long as it takes); where the file system has no locks, one that was not taken, and a warning.
@@ -454,23 +471,6 @@ SCHEMA_SETTINGS = (  # what every file of this schema has; settings that came la
     "log_var_max warmup_steps replay_capacity eval_interval eval_episodes log_interval checkpoint_interval "
     "divergence_limit "
 ).split()
-
-
-def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that this or an earlier version saved, under this version's names, without those that are gone."""
-    settings = dict(settings)
-    for name, harmless in (("dynamics_early_choice", False), ("on_divergence", "stop")):
-        if settings.pop(name, harmless) != harmless:
-            warnings.warn(f"the setting {name} of this run is gone, as no gain of it was measured; the run goes on without it.")
-    if "start" in settings:  # before a share took its place
-        start = settings.pop("start")
-        settings["real_share"] = 1.0 if start == "replay" else 0.0 if start == "model" else start  # anything else is refused as a share
-    return settings
-
-
-def saved_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a run that this or an earlier version saved; those that came later have the defaults of `Config`, which change nothing."""
-    return Config().to_dict() | renamed_settings(settings)
 
 
 def config_from_dict(content: Any) -> Config:
