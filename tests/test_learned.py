@@ -312,7 +312,9 @@ def test_a_promise_never_to_terminate_is_kept_to(tmp_path):
 def test_an_environment_that_reuses_its_array_is_understood():
     class Reusing(gym.Env):
         observation_space, action_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float64), gym.spaces.Box(-1.0, 1.0, (1,))
-        array = np.zeros(1)
+
+        def __init__(self):
+            self.array = np.zeros(1)
 
         def reset(self, seed=None, options=None):
             self.array[0] = 0.0
@@ -345,7 +347,8 @@ BAD_DATA = {  # changes to good arrays, and a part of the sentence
     "texts": (lambda a: a | {"reward": np.full(80, "one")}, "reward is <U3"),
     "nothing in it": (lambda a: {name: array[:0] for name, array in a.items()}, "no transitions"),
     "another reward": (lambda a: a | {"reward": a["reward"] + 1}, "80 of 80 recorded transitions have another reward"),
-    "another termination": (lambda a: a | {"terminated": ~a["terminated"]}, "another termination than the known function"),
+    "another termination": (lambda a: a | {"terminated": np.zeros_like(a["terminated"])}, "another termination than the known function"),
+    "rows across an end": (lambda a: a | {"terminated": ~a["terminated"]}, "the next row begins where they end"),
 }
 
 

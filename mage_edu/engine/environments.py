@@ -22,13 +22,13 @@ from .tasks import TASKS, AppendTip
 from ..envs import PrependVelocity, Task, TransitionFn
 
 # %% auto #0
-__all__ = ['HUGE', 'mujoco', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'find_task', 'id_of', 'parts_of', 'check_spaces',
-           'into_space', 'as_vectors', 'flat_columns', 'is_close_to_bounds', 'import_mujoco', 'read_by',
-           'unknown_arguments', 'check_arguments', 'with_arguments', 'wrappers', 'odd_wrappers', 'why_unknown',
-           'import_from_here', 'registering_module', 'source_of_module', 'check_version', 'check_id', 'make_by_id',
-           'make_env', 'leaves_of', 'flat_obs', 'plain_value', 'as_json', 'from_json', 'arguments_of', 'time_limit',
-           'known_task', 'reward_fn', 'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold', 'limited',
-           'EnvironmentFault', 'checked_obs', 'reset_seeded', 'checked_reset', 'checked_step', 'Watched']
+__all__ = ['HUGE', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'find_task', 'id_of', 'parts_of', 'check_spaces', 'into_space',
+           'as_vectors', 'flat_columns', 'is_close_to_bounds', 'import_mujoco', 'read_by', 'unknown_arguments',
+           'check_arguments', 'with_arguments', 'wrappers', 'odd_wrappers', 'why_unknown', 'import_from_here',
+           'registering_module', 'source_of_module', 'check_version', 'check_id', 'make_by_id', 'make_env', 'leaves_of',
+           'flat_obs', 'plain_value', 'as_json', 'from_json', 'arguments_of', 'time_limit', 'known_task', 'reward_fn',
+           'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold', 'limited', 'EnvironmentFault', 'checked_obs',
+           'reset_seeded', 'checked_reset', 'checked_step', 'Watched']
 
 # %% ../../nbs/engine/environments.ipynb #058-py
 def find_task(env_id: str) -> Task:
@@ -136,7 +136,6 @@ def import_mujoco() -> Any:
     return mujoco
 
 
-mujoco = import_mujoco()
 
 PICTURES = ("render_mode", "width", "height", "camera_id", "camera_name")
 HARMLESS = (*PICTURES, "max_episode_steps", "reset_noise_scale", "frame_skip", "g", "contact_force_range")
@@ -168,6 +167,9 @@ def with_arguments(formula: TransitionFn, arguments: dict[str, Any]) -> Transiti
     """The formula with those of the arguments that it reads."""
     read = {name: arguments[name] for name in read_by(formula) if name in arguments}
     return functools.partial(formula, **read) if read else formula
+
+# %% ../../nbs/engine/environments.ipynb #import-mujoco
+mujoco = import_mujoco()
 
 # %% ../../nbs/engine/environments.ipynb #067-py
 STANDARD_WRAPPERS = (
