@@ -136,7 +136,7 @@ def test_a_page_shows_all_of_its_notebook(pages):
         cells = json.loads((ROOT / notebook).read_text(encoding="utf-8"))["cells"]
         page = pages[page_of(notebook)]
         sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-        visible = [DIRECTIVE.sub("", source).strip() for source in sources if not re.search(r"^#\| *(hide|default_exp)", source)]
+        visible = [DIRECTIVE.sub("", source).strip() for source in sources if not re.search(r"^#\| *(hide|default_exp|exporti)", source)]
         assert [source for source in visible if source not in page.code] == [], notebook
         pictures = [attrs for tag, attrs in page.tags if tag == "img" and "_images/" in attrs.get("src", "")]
         drawn = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
