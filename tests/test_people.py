@@ -38,7 +38,7 @@ def mage_edu(*words, cwd, **environment):
     """The installed command in a process of its own, without the working directory among the places of modules."""
     code = "import sys; from mage_edu.cli import main; sys.exit(main())"
     place = str(Path(storage.__file__).parents[2])
-    return subprocess.run([sys.executable, "-P", "-c", code, *map(str, words)], cwd=cwd, capture_output=True, text=True, errors="backslashreplace", errors="replace",
+    return subprocess.run([sys.executable, "-P", "-c", code, *map(str, words)], cwd=cwd, capture_output=True, text=True, errors="replace",
                           env={**os.environ, "PYTHONPATH": place, **environment})
 
 
