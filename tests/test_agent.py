@@ -252,7 +252,7 @@ def test_an_existing_run_folder_is_refused_and_untouched(trained):
     assert {p: p.read_bytes() for p in trained.run.path.rglob("*") if p.is_file()} == before
 
 
-@pytest.mark.parametrize("wrong", [-1, 1.0, True, "10", None])
+@pytest.mark.parametrize("wrong", [-1, 1.5, True, "10", None])
 def test_learn_refuses_what_is_not_a_number_of_steps(wrong):
     agent = new_agent()
     with pytest.raises(ValueError, match="total_timesteps="):
