@@ -63,24 +63,31 @@ from .updates import CriticLossFn, check_critic_loss
 from .web import write_onnx, write_page
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'FORGOTTEN_LOSS', 'ordinary_torch', 'pick_device', 'check_obs', 'ActingAgent',
-           'evaluate_learner', 'diagnose_learner', 'follow', 'record_video', 'summary_of', 'keep', 'tables_of',
-           'save_checkpoint', 'last_row', 'counted_on', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps',
-           'check_simulator', 'with_their_dtype', 'MAGEAgent', 'split_given', 'check_given', 'check_remembered',
-           'announce', 'start_count', 'settle_compile', 'OwnEvaluator', 'run_and_save', 'keep_what_there_is',
-           'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'rebuilt', 'find_again', 'unbegun']
+__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'FORGOTTEN_LOSS', 'default_dtype', 'ordinary_torch', 'pick_device', 'check_obs',
+           'ActingAgent', 'evaluate_learner', 'diagnose_learner', 'follow', 'record_video', 'summary_of', 'keep',
+           'tables_of', 'save_checkpoint', 'last_row', 'counted_on', 'Reporter', 'open_tensorboard', 'describe_run',
+           'check_steps', 'check_simulator', 'with_their_dtype', 'MAGEAgent', 'split_given', 'check_given',
+           'check_remembered', 'announce', 'start_count', 'settle_compile', 'OwnEvaluator', 'run_and_save',
+           'keep_what_there_is', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'rebuilt',
+           'find_again', 'unbegun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
 @contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Inside the block this is torch's default type; afterwards it is what it was."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
 def ordinary_torch() -> Iterator[None]:
     """Inside the block torch makes float32 and records gradients, whatever its user has set for other work; afterwards all is as it was."""
-    theirs = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        torch.set_default_dtype(theirs)
+    with default_dtype(torch.float32), torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -383,12 +390,8 @@ def with_their_dtype(callback: Callback) -> Callback:
     theirs = torch.get_default_dtype()
 
     def call(*arguments: Any) -> Any:
-        ours = torch.get_default_dtype()
-        torch.set_default_dtype(theirs)
-        try:
+        with default_dtype(theirs):
             return callback(*arguments)
-        finally:
-            torch.set_default_dtype(ours)
     return call
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from .engine.storage import write_atomic
 
 # %% auto #0
-__all__ = ['NOT_TRIED', 'Answer', 'answers', 'numbers', 'same_array', 'same_direction', 'goes_down', 'prove_check', 'gradescope',
-           'write_results', 'ran_with']
+__all__ = ['NOT_TRIED', 'Answer', 'answers', 'numbers', 'comparable', 'same_array', 'same_direction', 'goes_down', 'prove_check',
+           'gradescope', 'write_results', 'ran_with']
 
 # %% ../nbs/engine/exercises.ipynb #ex-06
 class Answer(str):
@@ -72,14 +72,20 @@ def numbers(found: Any, what: str) -> tuple[Tensor | None, str | None]:
     return tensor, None
 
 
+def comparable(found: Any, expected: Any, what: str) -> tuple[Tensor, Tensor, str | None]:
+    """Both as float64 tensors, and a sentence where the first is no array of finite numbers or has another shape."""
+    seen, complaint = numbers(found, what)
+    true = torch.as_tensor(expected).detach().double()
+    if complaint is None and seen.shape != true.shape:
+        complaint = f"{what} has the shape {tuple(seen.shape)}; expected {tuple(true.shape)}"
+    return seen, true, complaint
+
+
 def same_array(found: Any, expected: Any, what: str, hint: str, rtol: float = 1e-5, atol: float = 1e-8) -> str | None:
     """What is wrong with an array: its shape first, then the element that is furthest from the expected one. None where they agree."""
-    seen, complaint = numbers(found, what)
+    seen, true, complaint = comparable(found, expected, what)
     if complaint:
         return f"{complaint}. {hint}"
-    true = torch.as_tensor(expected).detach().double()
-    if seen.shape != true.shape:
-        return f"{what} has the shape {tuple(seen.shape)}; expected {tuple(true.shape)}. {hint}"
     off = (seen - true).abs() - rtol * true.abs()
     if true.numel() and off.max() > atol:
         worst = torch.unravel_index(off.argmax(), off.shape)
@@ -90,12 +96,9 @@ def same_array(found: Any, expected: Any, what: str, hint: str, rtol: float = 1e
 
 def same_direction(found: Any, expected: Any, what: str, hint: str, at_least: float = 0.99) -> str | None:
     """What is wrong with the direction of arrows (..., d): the smallest cosine with the expected ones. None from `at_least` on."""
-    seen, complaint = numbers(found, what)
+    seen, true, complaint = comparable(found, expected, what)
     if complaint:
         return f"{complaint}. {hint}"
-    true = torch.as_tensor(expected).detach().double()
-    if seen.shape != true.shape:
-        return f"{what} has the shape {tuple(seen.shape)}; expected {tuple(true.shape)}. {hint}"
     cosine = torch.nn.functional.cosine_similarity(seen, true, dim=-1).min().item()
     return None if cosine >= at_least else f"{what} has a cosine of {cosine:.3f} with the true one; expected at least {at_least:g}. {hint}"
 

@@ -21,6 +21,7 @@ from typing import Iterator, NamedTuple
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
+from test_site import build_site
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need the development environment: make install")
 
@@ -84,11 +85,7 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """The site, built into a temporary folder."""
-    out = tmp_path_factory.mktemp("site")
-    result = subprocess.run([sys.executable, str(ROOT / "docs" / "build.py"), str(out)], cwd=out, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return out / "html"
+    return build_site(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")

@@ -62,13 +62,16 @@ class Page(HTMLParser):
 Pages = dict[str, Page]  # by their path below the site's root
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
-    """The site, built into a temporary folder; a warning fails the build."""
-    out = tmp_path_factory.mktemp("site")
+def build_site(out: Path) -> Path:
+    """The site, built into a folder; a warning fails the build."""
     result = subprocess.run([sys.executable, str(ROOT / "docs" / "build.py"), str(out)], cwd=out, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     return out / "html"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    return build_site(tmp_path_factory.mktemp("site"))
 
 
 def parse(folder: Path) -> Pages:

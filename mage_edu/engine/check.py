@@ -25,8 +25,8 @@ from mage_edu.engine.environments import (
     why_unknown,
 )
 from .learned import measured, train_learned
-from .train import build_learner
-from .worlds import Asked, Findings, Make, examine, random_actions, refuse_statistics, some, told, ways
+from .train import build_learner, use_recorded
+from .worlds import Asked, Findings, Make, best_way, random_actions, some, told
 from ..envs import make_env
 
 # %% auto #0
@@ -94,11 +94,7 @@ def learned_chances(env: gym.Env, played: Played, rounds: int = 3, batches: int 
     """How well a learned reward and termination do after a little training on these transitions, by the names in metrics.csv."""
     config = make_config("mage", "tiny", reward="learned", termination="learned", learned_width=64, dynamics_lr=3e-3)
     learner = build_learner(config, env)
-    scale = learner.world.scale
-    unit = scale.to_actor(torch.as_tensor(played.action, dtype=torch.float32)).nan_to_num(0.0).clamp(-1.0, 1.0).numpy()
-    for i, action in enumerate(unit):
-        learner.replay.add(played.obs[i], action, played.reward[i], played.next_obs[i], played.terminated[i])
-        learner.normalizer.add(played.obs[i], action, played.next_obs[i])
+    use_recorded(learner, vars(played))
     found: dict[str, float] = {}
     for part in learner.learned.values():
         for _ in range(rounds):
@@ -203,11 +199,7 @@ def check(asked: Asked, **arguments: Any) -> list[Line]:
     limit = time_limit(env)
     lines = [Line("environment", "good", f"{id_of(env)}: {env.observation_space.shape[0]} observations, {env.action_space.shape[0]} actions, {f'at most {limit} steps' if limit else 'no time limit'}")]
     try:
-        refuse_statistics(env)
-        for way in ways(asked if not arguments else env, env):
-            findings = examine(way.make, way.original)
-            if findings.is_copy:
-                break
+        way, findings = best_way(asked if not arguments else env, env)
         lines.append(gymnasium_line(way.make))
         lines += world_lines(env, findings)
     except ValueError as error:

@@ -162,11 +162,11 @@ def can_go_on(job: Job) -> bool:
     """Whether the job's folder holds this very run, cut off without an error, with a checkpoint that is whole."""
     run = RunFolder(job.folder)
     try:
-        described = as_described(run.description())
+        described = run.description()
         newest_checkpoint(run.checkpoint, [])
     except (FileNotFoundError, ValueError):
         return False
-    same = (described["env"], described["config"]) == (job.env, job.config().to_dict())
+    same = (described.get("env"), described.get("config")) == (job.env, job.config().to_dict())
     return same and not (job.folder / "error.txt").exists()
 
 # %% ../../nbs/engine/sweep.ipynb #027-py

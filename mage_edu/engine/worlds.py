@@ -42,7 +42,8 @@ __all__ = ['LEFT_OUT', 'MODEL_PARTS', 'STATE', 'DEEPEST', 'MOST', 'LARGE', 'LONG
            'play_once', 'first_difference', 'names_in', 'held', 'held_by_functions', 'with_own_copying', 'Findings',
            'Stirring', 'examine', 'unchanged', 'examine_original', 'set_back', 'constants_of', 'edited_paths',
            'statistics_refusal', 'refuse_statistics', 'keeps_statistics', 'running_statistics', 'counters', 'told',
-           'Way', 'is_same_outside', 'carried', 'ways', 'apart', 'OneWorld', 'gathered', 'shown', 'other_world']
+           'Way', 'is_same_outside', 'carried', 'ways', 'best_way', 'apart', 'OneWorld', 'gathered', 'shown',
+           'other_world']
 
 # %% ../../nbs/engine/worlds.ipynb #worl-05
 LEFT_OUT = {  # attributes that describe or draw an environment, and do not move it
@@ -604,6 +605,16 @@ def ways(asked: Asked, env: gym.Env) -> Iterator[Way]:
     yield Way(lambda **pictures: with_pictures(copied(kept), pictures), True, env)
 
 
+def best_way(asked: Asked, env: gym.Env, trusted: bool = False) -> tuple[Way, Findings]:
+    """The first of the `ways` that is proved to make copies, or the last, and what was found; a `trusted` one is not played against others. Raises as `ways` and `refuse_statistics` do."""
+    refuse_statistics(env)
+    for way in ways(asked, env):
+        findings = Findings(constants=constants_of(way.make(), 3)) if trusted else examine(way.make, way.original)
+        if findings.is_copy:
+            break
+    return way, findings
+
+
 def apart(made: gym.Env, env: gym.Env) -> gym.Env:
     """What a user's function has made; `ValueError` where it is the agent's own environment once more."""
     if made.unwrapped is env.unwrapped:
@@ -623,11 +634,7 @@ class OneWorld:
 
     def settle(self, asked: Asked) -> None:
         """Find a way to make environments like this one, and prove it."""
-        refuse_statistics(self.env)
-        for way in ways(asked, self.env):
-            findings = Findings(constants=constants_of(way.make(), 3)) if self.is_trusted(asked) else examine(way.make, way.original)
-            if findings.is_copy:
-                break
+        way, findings = best_way(asked, self.env, self.is_trusted(asked))
         self.make, self.by_hand = way.make, way.by_hand
         self.notices = told(self.env, findings)
         self.repeats = not (findings.undetermined or findings.unequal or findings.memory)
