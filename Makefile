@@ -52,11 +52,13 @@ test test-notebooks test-slow test-handout test-student test-browser: export OMP
 test: install ## check everything: the library equals the notebooks, the code is clean, the notebooks run, the tests pass
 	$(BIN)/python tests/check_export.py
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/python tests/run_notebooks.py
 	$(BIN)/python -m pytest
 
-lint: install ## ruff over notebooks, library, tests and docs
+lint: install ## ruff over notebooks, library, tests and docs, and the form of the programs
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 test-export: install ## check only that the library equals the notebooks
 	$(BIN)/python tests/check_export.py

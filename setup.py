@@ -1,4 +1,5 @@
 """Packaging: every value is read from settings.ini, where nbdev reads it too."""
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -23,6 +24,9 @@ setup(
     package_data={"mage_edu": ["py.typed", "page/*"]},
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
-    extras_require={name: settings[f"{name.replace('-', '_')}_requirements"].split() for name in ("dev", "dask", "ray", "dm-control", "minari", "onnx", "otter")},
+    extras_require={
+        name: settings[f"{name.replace('-', '_')}_requirements"].split()
+        for name in ("dev", "dask", "ray", "dm-control", "minari", "onnx", "otter")
+    },
     entry_points={"console_scripts": settings["console_scripts"].split()},
 )

@@ -6,6 +6,7 @@
 The simulator's value of an action is the discounted return of a rollout that begins with it and goes on with the policy, without noise.
 For tasks with one action whose map is a formula.
 """
+
 from __future__ import annotations
 
 import json
@@ -25,6 +26,7 @@ from mage_edu.envs import ActionScale, reward_fn, termination_fn
 @dataclass(frozen=True)
 class Recording:
     """Record an episode of a run's agent."""
+
     folder: tyro.conf.Positional[Path]  # of a run
     out: Path
     steps: int = 100  # of the episode
@@ -34,11 +36,16 @@ class Recording:
     def values(self, agent: MAGEAgent, obs: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
         """Value and slope (batch,) of the critic that the actor climbs and of the simulator, at observations and actions (batch, dim)."""
         env, learner = make_env(agent.env_id), agent.learner
-        world = SimulatedWorld(SimulatedDynamics(env), reward_fn(env), termination_fn(env), ActionScale.of(env.action_space))
+        world = SimulatedWorld(
+            SimulatedDynamics(env), reward_fn(env), termination_fn(env), ActionScale.of(env.action_space)
+        )
         actor, critic = double_copy(learner.actor), double_copy(learner.critic)
         climbed = getattr(critic, agent.config.actor_climbs)
         found = {}
-        for name, value_of in (("critic", climbed), ("simulator", lambda s, a: rollout_return(world, actor, s, a, agent.config.discount, self.horizon))):
+        for name, value_of in (
+            ("critic", climbed),
+            ("simulator", lambda s, a: rollout_return(world, actor, s, a, agent.config.discount, self.horizon)),
+        ):
             at = action.clone().requires_grad_()
             value = value_of(obs, at)
             found |= {name: value.detach(), f"{name}_slope": torch.autograd.grad(value.sum(), at)[0][:, 0]}
@@ -54,10 +61,19 @@ class Recording:
         here = self.values(agent, obs, episode.action)
         rounded = lambda x: [float(f"{value:.5g}") for value in x.tolist()]
         content = {
-            "env": agent.env_id, "settings": agent.config.to_dict(), "trained_steps": agent.num_timesteps, "seed": self.seed, "horizon": self.horizon,
-            "versions": {name: version(name).partition("+")[0] for name in ("torch", "gymnasium")}, "actions": rounded(grid),
-            "obs": [rounded(one) for one in obs], "action": rounded(episode.action[:, 0]),
-            **{name: [rounded(row) for row in everywhere[name].reshape(len(obs), -1)] for name in ("critic", "simulator")},
+            "env": agent.env_id,
+            "settings": agent.config.to_dict(),
+            "trained_steps": agent.num_timesteps,
+            "seed": self.seed,
+            "horizon": self.horizon,
+            "versions": {name: version(name).partition("+")[0] for name in ("torch", "gymnasium")},
+            "actions": rounded(grid),
+            "obs": [rounded(one) for one in obs],
+            "action": rounded(episode.action[:, 0]),
+            **{
+                name: [rounded(row) for row in everywhere[name].reshape(len(obs), -1)]
+                for name in ("critic", "simulator")
+            },
             **{f"{name}_slope": rounded(here[f"{name}_slope"]) for name in ("critic", "simulator")},
         }
         self.out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@
 
 The upper row is an untrained agent with the run's settings, the lower one the run's agent; both begin in the same state. Rendering needs a display or EGL.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from mage_edu.evaluate import rollout_frames
 @dataclass(frozen=True)
 class Strip:
     """Write the strip."""
+
     folder: tyro.conf.Positional[Path]  # of a run
     out: Path
     every: int = 12  # steps between two frames

@@ -2,6 +2,7 @@
 
 One folder each, with agent.json and actor.safetensors in half precision; `untrained` is made from the first run's settings, before its first step.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -23,10 +24,14 @@ def write(agent: MAGEAgent, folder: Path, name: str, seed: int) -> None:
 def main() -> None:
     """Write a folder for each NAME=RUN, and `untrained` beside them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="+", metavar="NAME=RUN", help="name of the folder, and the run folder it is made from")
+    parser.add_argument(
+        "runs", nargs="+", metavar="NAME=RUN", help="name of the folder, and the run folder it is made from"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0, help="seeds the start of the episode")
-    parser.add_argument("--untrained", action="store_true", help="also the first run's agent as it was before its first step")
+    parser.add_argument(
+        "--untrained", action="store_true", help="also the first run's agent as it was before its first step"
+    )
     arguments = parser.parse_args()
     for number, pair in enumerate(arguments.runs):
         name, _, run = pair.partition("=")

@@ -5,6 +5,7 @@
 Every run leaves one small CSV in `--out`; runs that are there already are not made again. The table collects what is there. The list of
 differences between the two, and how each is closed, is in the notebook nbs/appendix/stable_baselines3.ipynb.
 """
+
 from __future__ import annotations
 
 import csv
@@ -30,6 +31,7 @@ LIBRARIES = ("mage_edu", "stable_baselines3")
 @dataclass(frozen=True)
 class Setting:
     """What both libraries are told, in units of neither; noise is in [-1, 1] units, standard deviations."""
+
     width: int = 64  # units in each of two hidden layers, of actor and critics
     batch_size: int = 64
     lr: float = 1e-3  # of actor and critics
@@ -48,14 +50,41 @@ def our_settings(setting: Setting) -> dict[str, Any]:
 
     Its critic loss is the sum over twins of the mean squared error; ours is the mean over twins of half of it: hence the weight 4.
     """
-    shared = {name: getattr(setting, name) for name in (
-        "batch_size", "discount", "polyak", "policy_delay", "exploration_noise", "target_noise", "target_noise_clip", "warmup_steps",
-        "replay_capacity")}
+    shared = {
+        name: getattr(setting, name)
+        for name in (
+            "batch_size",
+            "discount",
+            "polyak",
+            "policy_delay",
+            "exploration_noise",
+            "target_noise",
+            "target_noise_clip",
+            "warmup_steps",
+            "replay_capacity",
+        )
+    }
     return dict(
-        shared, actor_layers=2, critic_layers=2, actor_width=setting.width, critic_width=setting.width, actor_lr=setting.lr,
-        critic_lr=setting.lr, updates_per_step=1, activation="relu", optimizer="adam", critic_loss="squared", value_weight=4.0,
-        actor_climbs="first", delay_target_critic=True, standardize_obs=False, critic_layer_norm=False, preactivation_weight=0.0,
-        grad_clip=1e9, eval_interval=EVAL_INTERVAL, eval_episodes=EVAL_EPISODES,
+        shared,
+        actor_layers=2,
+        critic_layers=2,
+        actor_width=setting.width,
+        critic_width=setting.width,
+        actor_lr=setting.lr,
+        critic_lr=setting.lr,
+        updates_per_step=1,
+        activation="relu",
+        optimizer="adam",
+        critic_loss="squared",
+        value_weight=4.0,
+        actor_climbs="first",
+        delay_target_critic=True,
+        standardize_obs=False,
+        critic_layer_norm=False,
+        preactivation_weight=0.0,
+        grad_clip=1e9,
+        eval_interval=EVAL_INTERVAL,
+        eval_episodes=EVAL_EPISODES,
     )
 
 
@@ -72,11 +101,23 @@ def their_model(env_id: str, setting: Setting, seed: int, widths: list[int] | No
     env = make_env(env_id)
     act_dim = env.action_space.shape[0]
     return TD3(
-        "MlpPolicy", env, learning_rate=setting.lr, buffer_size=setting.replay_capacity, learning_starts=setting.warmup_steps,
-        batch_size=setting.batch_size, tau=setting.polyak, gamma=setting.discount, train_freq=1, gradient_steps=1,
+        "MlpPolicy",
+        env,
+        learning_rate=setting.lr,
+        buffer_size=setting.replay_capacity,
+        learning_starts=setting.warmup_steps,
+        batch_size=setting.batch_size,
+        tau=setting.polyak,
+        gamma=setting.discount,
+        train_freq=1,
+        gradient_steps=1,
         action_noise=NormalActionNoise(np.zeros(act_dim), np.full(act_dim, setting.exploration_noise)),
-        policy_delay=setting.policy_delay, target_policy_noise=setting.target_noise, target_noise_clip=setting.target_noise_clip,
-        policy_kwargs=dict(net_arch=widths or [setting.width, setting.width]), seed=seed, device="cpu",
+        policy_delay=setting.policy_delay,
+        target_policy_noise=setting.target_noise,
+        target_noise_clip=setting.target_noise_clip,
+        policy_kwargs=dict(net_arch=widths or [setting.width, setting.width]),
+        seed=seed,
+        device="cpu",
     )
 
 
@@ -119,7 +160,10 @@ def run(env_id: str, library: str, seed: int, steps: int, setting: Setting, path
     rows = [dict(env=env_id, library=library, seed=seed, step=step) | {"return": value} for step, value in returns]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, rows_as_text(list(COLUMNS), rows, header=True).encode())
-    print(f"{env_id} {library} seed {seed}: {rows[-1]['return']:.1f} after {steps} steps, {time.process_time() - begin:.0f} s of processor time", flush=True)
+    print(
+        f"{env_id} {library} seed {seed}: {rows[-1]['return']:.1f} after {steps} steps, {time.process_time() - begin:.0f} s of processor time",
+        flush=True,
+    )
 
 
 def collected(out: Path, steps: int) -> Iterator[dict[str, Any]]:
@@ -128,8 +172,14 @@ def collected(out: Path, steps: int) -> Iterator[dict[str, Any]]:
         yield from csv.DictReader(path.read_text().splitlines())
 
 
-def main(envs: tuple[str, ...] = ("Pendulum-v1", "HalfCheetah-v5"), seeds: tuple[int, ...] = (0, 1, 2, 3, 4), steps: int = 50_000,
-         out: Path = Path("runs/sb3"), table: Path | None = None, setting: Setting = Setting()) -> None:
+def main(
+    envs: tuple[str, ...] = ("Pendulum-v1", "HalfCheetah-v5"),
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
+    steps: int = 50_000,
+    out: Path = Path("runs/sb3"),
+    table: Path | None = None,
+    setting: Setting = Setting(),
+) -> None:
     """Make the runs that are missing in `out`, one after the other, and collect all into `table` where one is named."""
     torch.set_num_threads(1)
     for seed in seeds:

@@ -12,6 +12,7 @@
 Each writes one small CSV. Nothing else should run on the machine meanwhile. Candidates alternate within one process; numbers are medians
 over rounds, and ratios are formed within a round.
 """
+
 from __future__ import annotations
 
 import os
@@ -65,6 +66,7 @@ def updates(learner: Learner) -> None:
 @dataclass(frozen=True)
 class Profile:
     """Milliseconds of a compiled update in matrix products, generated loops and everything else, by torch's profiler."""
+
     out: Path
     sizes: tuple[str, ...] = ("paper", "laptop")
     threads: int = 2
@@ -77,8 +79,11 @@ class Profile:
 
         settle(self.threads)
         inductor.cpp.enable_kernel_profile = True  # names the generated loops
-        kernels.fused = lambda function, device_type: torch.compile(  # calls the products from Python, where the profiler sees them
-            kernels.copied(function), fullgraph=True, dynamic=False, options={"size_asserts": False})
+        kernels.fused = lambda function, device_type: (
+            torch.compile(  # calls the products from Python, where the profiler sees them
+                kernels.copied(function), fullgraph=True, dynamic=False, options={"size_asserts": False}
+            )
+        )
         rows = []
         for size in self.sizes:
             for precision in ("float32", "bf16"):
@@ -90,9 +95,18 @@ class Profile:
                         updates(learner)
                 parts = {"products": 0.0, "loops": 0.0, "rest": 0.0}
                 for event in seen.key_averages():
-                    part = "products" if event.key in ("aten::bmm", "aten::mm") else "loops" if "cpp_fused" in event.key else "rest"
+                    part = (
+                        "products"
+                        if event.key in ("aten::bmm", "aten::mm")
+                        else "loops"
+                        if "cpp_fused" in event.key
+                        else "rest"
+                    )
                     parts[part] += event.self_cpu_time_total / 1e3 / self.updates / learner.config.policy_delay
-                rows += [dict(size=size, precision=precision, part=part, milliseconds=round(value, 3)) for part, value in parts.items()]
+                rows += [
+                    dict(size=size, precision=precision, part=part, milliseconds=round(value, 3))
+                    for part, value in parts.items()
+                ]
         write_rows(self.out, rows)
 
 
@@ -100,6 +114,7 @@ class Profile:
 class Products:
     """Microseconds of one float32 product by PyTorch's usual library and by oneDNN: squares, products as at `laptop` with an observation or an
     action on one side, and one as at `paper` with factors stored as their transposes, or not in the cache."""
+
     out: Path
     threads: int = 2
 
@@ -107,23 +122,42 @@ class Products:
         """Measure and write."""
         torch.set_num_threads(self.threads)
         cases = [("as it is", Product(1, side, side, side)) for side in (32, 64, 128, 256, 512, 1024)]
-        cases += [("as it is", Product(*shape)) for shape in ((2, 128, 23, 256), (2, 128, 256, 23), (1, 128, 6, 256), (1, 128, 256, 6))]
-        cases += [(how, Product(2, 1024, 384, 384)) for how in ("as it is", "first transposed", "second transposed", "not in the cache")]
+        cases += [
+            ("as it is", Product(*shape))
+            for shape in ((2, 128, 23, 256), (2, 128, 256, 23), (1, 128, 6, 256), (1, 128, 256, 6))
+        ]
+        cases += [
+            (how, Product(2, 1024, 384, 384))
+            for how in ("as it is", "first transposed", "second transposed", "not in the cache")
+        ]
         rows = []
         for how, product in cases:
             as_it_is, first, second = product_inputs(product, torch.float32)
-            factors = {"first transposed": [first], "second transposed": [second], "not in the cache": [product_inputs(product, torch.float32)[0] for _ in range(30)]}.get(how, [as_it_is])
+            factors = {
+                "first transposed": [first],
+                "second transposed": [second],
+                "not in the cache": [product_inputs(product, torch.float32)[0] for _ in range(30)],
+            }.get(how, [as_it_is])
             multiply = lambda: [torch.bmm(a, b) for a, b in factors]
             seconds = in_turns({"usual": multiply, "onednn": by_onednn(multiply)}, 9)
             for library, values in seconds.items():
                 best = min(values) / len(factors)
-                rows.append(product._asdict() | dict(how=how, library=library, microseconds=round(1e6 * best, 1), gflop_per_second=round(product.flops / best / 1e9)))
+                rows.append(
+                    product._asdict()
+                    | dict(
+                        how=how,
+                        library=library,
+                        microseconds=round(1e6 * best, 1),
+                        gflop_per_second=round(product.flops / best / 1e9),
+                    )
+                )
         write_rows(self.out, rows)
 
 
 @dataclass(frozen=True)
 class Library:
     """Milliseconds of a compiled update with float32 products by PyTorch's usual library and by oneDNN."""
+
     out: Path
     sizes: tuple[str, ...] = ("paper", "laptop", "tiny")
     threads: int = 2
@@ -138,30 +172,47 @@ class Library:
             for library, pays in libraries.items():
                 kernels.onednn_pays = lambda config, device_type: pays  # whatever the size
                 learners[library] = prepared(size, "HalfCheetah-v5", 0, "compiled", "float32")
-            seconds = in_turns({library: lambda l=learner: updates(l) for library, learner in learners.items()}, self.repeats)
+            seconds = in_turns(
+                {library: lambda l=learner: updates(l) for library, learner in learners.items()}, self.repeats
+            )
             for library in libraries:
                 ratio = statistics.median(usual / mine for usual, mine in zip(seconds["usual"], seconds[library]))
-                rows.append(dict(size=size, library=library, milliseconds=round(500 * statistics.median(seconds[library]), 3), times_as_fast=round(ratio, 2)))
+                rows.append(
+                    dict(
+                        size=size,
+                        library=library,
+                        milliseconds=round(500 * statistics.median(seconds[library]), 3),
+                        times_as_fast=round(ratio, 2),
+                    )
+                )
         write_rows(self.out, rows)
 
 
 @dataclass(frozen=True)
 class Compiling:
     """Seconds that compiling all kernels takes, in a new process with an empty cache and in one that finds them there."""
+
     out: Path
     sizes: tuple[str, ...] = ("paper", "laptop", "tiny")
     threads: int = 2
 
     def run(self) -> None:
         """Measure and write."""
-        code = ("import sys, time, torch; torch.set_num_threads(int(sys.argv[2])); from mage_edu.engine.bench import filled_learner; from mage_edu.engine.train import compile_learner\n"
-                "learner = filled_learner(sys.argv[1], 'HalfCheetah-v5', 0); begin = time.perf_counter(); assert compile_learner(learner); print(time.perf_counter() - begin)")
+        code = (
+            "import sys, time, torch; torch.set_num_threads(int(sys.argv[2])); from mage_edu.engine.bench import filled_learner; from mage_edu.engine.train import compile_learner\n"
+            "learner = filled_learner(sys.argv[1], 'HalfCheetah-v5', 0); begin = time.perf_counter(); assert compile_learner(learner); print(time.perf_counter() - begin)"
+        )
         rows = []
         for size in self.sizes:
             with tempfile.TemporaryDirectory() as folder:
                 for cache in ("empty", "filled"):
-                    done = subprocess.run([sys.executable, "-c", code, size, str(self.threads)], capture_output=True, text=True, check=True,
-                                          env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": folder})
+                    done = subprocess.run(
+                        [sys.executable, "-c", code, size, str(self.threads)],
+                        capture_output=True,
+                        text=True,
+                        check=True,
+                        env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": folder},
+                    )
                     rows.append(dict(size=size, cache=cache, seconds=round(float(done.stdout.split()[-1]), 1)))
         write_rows(self.out, rows)
 
@@ -169,6 +220,7 @@ class Compiling:
 @dataclass(frozen=True)
 class Members:
     """Milliseconds of an update against the number of members, all of the same width."""
+
     out: Path
     sizes: tuple[str, ...] = ("paper", "laptop")
     threads: int = 2
@@ -181,10 +233,20 @@ class Members:
         for size in self.sizes:
             counts = (1, 2, 4, 8, 16)
             learners = {members: filled_learner(size, "HalfCheetah-v5", 0, members=members) for members in counts}
-            seconds = in_turns({members: lambda l=learner: updates(l) for members, learner in learners.items()}, self.repeats)
+            seconds = in_turns(
+                {members: lambda l=learner: updates(l) for members, learner in learners.items()}, self.repeats
+            )
             for members in counts:
                 ratio = statistics.median(a / b for a, b in zip(seconds[members], seconds[1]))
-                rows.append(dict(size=size, version="eager", members=members, milliseconds=round(500 * statistics.median(seconds[members]), 3), ratio_to_one=round(ratio, 3)))
+                rows.append(
+                    dict(
+                        size=size,
+                        version="eager",
+                        members=members,
+                        milliseconds=round(500 * statistics.median(seconds[members]), 3),
+                        ratio_to_one=round(ratio, 3),
+                    )
+                )
         write_rows(self.out, rows)
 
 
@@ -201,6 +263,7 @@ def with_stored(size: str, stored: int) -> tuple[Learner, Any]:
 @dataclass(frozen=True)
 class Buffer:
     """Milliseconds of a training step (environment, updates, dynamics, logging) with 1,000 and with 100,000 stored transitions."""
+
     out: Path
     size: str = "laptop"
     threads: int = 2
@@ -212,10 +275,26 @@ class Buffer:
         sides = {stored: with_stored(self.size, stored) for stored in (1_000, 100_000)}
         steps = next(iter(sides.values()))[0].config.dynamics_interval
         hook = lambda table, rows: True
-        seconds = alternate({stored: lambda l=learner, e=env: train(l, e, NoEvaluation(), steps, hook) for stored, (learner, env) in sides.items()}, self.repeats)
+        seconds = alternate(
+            {
+                stored: lambda l=learner, e=env: train(l, e, NoEvaluation(), steps, hook)
+                for stored, (learner, env) in sides.items()
+            },
+            self.repeats,
+        )
         ratio = statistics.median(a / b for a, b in zip(seconds[100_000], seconds[1_000]))
-        write_rows(self.out, [dict(size=self.size, stored=stored, milliseconds_per_step=round(1e3 * statistics.median(values) / steps, 3),
-                                   ratio=round(ratio if stored > 1_000 else 1.0, 3)) for stored, values in seconds.items()])
+        write_rows(
+            self.out,
+            [
+                dict(
+                    size=self.size,
+                    stored=stored,
+                    milliseconds_per_step=round(1e3 * statistics.median(values) / steps, 3),
+                    ratio=round(ratio if stored > 1_000 else 1.0, 3),
+                )
+                for stored, values in seconds.items()
+            ],
+        )
 
 
 def resident_mib() -> float:
@@ -227,6 +306,7 @@ def resident_mib() -> float:
 @dataclass(frozen=True)
 class Memory:
     """Resident memory of a long run: after 2,000 steps, and every 5,000 steps of the next 20,000."""
+
     out: Path
     size: str = "tiny"
     threads: int = 1
@@ -235,21 +315,35 @@ class Memory:
         """Measure and write."""
         settle(self.threads)
         env = make_env("HalfCheetah-v5")
-        learner = filled_learner(self.size, "HalfCheetah-v5", 0, eval_interval=10**6, log_interval=100, replay_capacity=100_000)
+        learner = filled_learner(
+            self.size, "HalfCheetah-v5", 0, eval_interval=10**6, log_interval=100, replay_capacity=100_000
+        )
         learner.obs, rows = None, []
         for steps in (2_000, 5_000, 5_000, 5_000, 5_000):
             train(learner, env, NoEvaluation(), steps, lambda table, made: True)
             rows.append(dict(size=self.size, step=learner.num_timesteps, resident_mib=round(resident_mib(), 1)))
         stored = sum(column.numel() * 4 for column in learner.replay.data) / 2**20
-        write_rows(self.out, [row | dict(replay_mib=round(stored, 1), growth_mib=round(row["resident_mib"] - rows[0]["resident_mib"], 1)) for row in rows])
+        write_rows(
+            self.out,
+            [
+                row
+                | dict(replay_mib=round(stored, 1), growth_mib=round(row["resident_mib"] - rows[0]["resident_mib"], 1))
+                for row in rows
+            ],
+        )
 
 
 def with_widths(learner: Learner, widths: list[int]) -> Learner:
     """The learner with hidden layers of those widths in actor and critics (`Config` has one width for all)."""
     generator = torch.Generator().manual_seed(0)
-    for name, optimizer, lr in (("actor", "actor_optimizer", learner.config.actor_lr), ("critic", "critic_optimizer", learner.config.critic_lr)):
+    for name, optimizer, lr in (
+        ("actor", "actor_optimizer", learner.config.actor_lr),
+        ("critic", "critic_optimizer", learner.config.critic_lr),
+    ):
         network = getattr(learner, name)
-        layers = init_layers(network.members, [network.weights[0].shape[1], *widths, network.weights[-1].shape[2]], generator)
+        layers = init_layers(
+            network.members, [network.weights[0].shape[1], *widths, network.weights[-1].shape[2]], generator
+        )
         network.weights = torch.nn.ParameterList([torch.nn.Parameter(weight) for weight, _ in layers])
         network.biases = torch.nn.ParameterList([torch.nn.Parameter(bias) for _, bias in layers])
         setattr(learner, f"target_{name}", frozen_copy(network))
@@ -260,6 +354,7 @@ def with_widths(learner: Learner, widths: list[int]) -> Learner:
 @dataclass(frozen=True)
 class Peers:
     """Gradient steps and environment steps per second of our td3 and Stable-Baselines3's TD3: same networks, batch 256, same settings."""
+
     out: Path
     threads: int = 2
     repeats: int = 7
@@ -289,18 +384,48 @@ class Peers:
             learner, env, model = self.sides(widths)
             hook = lambda table, made: True
             measures = {
-                "gradient steps": (100, lambda: [agent_update(learner) for _ in range(100)], lambda: model.train(gradient_steps=100, batch_size=256)),
-                "environment steps": (200, lambda: train(learner, env, NoEvaluation(), 200, hook), lambda: model.learn(200, reset_num_timesteps=False)),
+                "gradient steps": (
+                    100,
+                    lambda: [agent_update(learner) for _ in range(100)],
+                    lambda: model.train(gradient_steps=100, batch_size=256),
+                ),
+                "environment steps": (
+                    200,
+                    lambda: train(learner, env, NoEvaluation(), 200, hook),
+                    lambda: model.learn(200, reset_num_timesteps=False),
+                ),
             }
             for name, (count, ours, theirs) in measures.items():
-                seconds = alternate({"mage_edu": ours, "stable_baselines3": theirs, "stable_baselines3 with oneDNN": by_onednn(theirs)}, self.repeats)
+                seconds = alternate(
+                    {"mage_edu": ours, "stable_baselines3": theirs, "stable_baselines3 with oneDNN": by_onednn(theirs)},
+                    self.repeats,
+                )
                 for library, values in seconds.items():
                     ratio = statistics.median(other / mine for mine, other in zip(values, seconds["stable_baselines3"]))
-                    rows.append(dict(widths="x".join(map(str, widths)), measure=name, library=library, per_second=round(count / statistics.median(values), 1), ratio=round(ratio, 2)))
+                    rows.append(
+                        dict(
+                            widths="x".join(map(str, widths)),
+                            measure=name,
+                            library=library,
+                            per_second=round(count / statistics.median(values), 1),
+                            ratio=round(ratio, 2),
+                        )
+                    )
         write_rows(self.out, rows)
 
 
 if __name__ == "__main__":
     begin = time.perf_counter()
-    tyro.extras.subcommand_cli_from_dict({"profile": Profile, "products": Products, "library": Library, "compiling": Compiling, "members": Members, "buffer": Buffer, "memory": Memory, "peers": Peers}).run()
+    tyro.extras.subcommand_cli_from_dict(
+        {
+            "profile": Profile,
+            "products": Products,
+            "library": Library,
+            "compiling": Compiling,
+            "members": Members,
+            "buffer": Buffer,
+            "memory": Memory,
+            "peers": Peers,
+        }
+    ).run()
     print(f"{time.perf_counter() - begin:.0f} s")

@@ -2,6 +2,7 @@
 
 The pages are laid out in FOLDER/source as the files are laid out here, so that a link between two files is a link between two pages.
 """
+
 from __future__ import annotations
 
 import ast
@@ -29,9 +30,12 @@ import mage_edu  # noqa: E402
 from mage_edu.config import SIZES, Settings  # noqa: E402
 
 WINGS = (  # folder of the notebooks, first and last lesson, caption
-    ("course", 1, 2, "The course, part I: the promise"), ("course", 3, 7, "The course, part II: why"), ("course", 8, 16, "The course, part III: how"),
+    ("course", 1, 2, "The course, part I: the promise"),
+    ("course", 3, 7, "The course, part II: why"),
+    ("course", 8, 16, "The course, part III: how"),
     ("course", 17, 21, "The course, part IV: is it true, and what now"),
-    ("appendix", None, None, "Appendix: longer accounts"), ("engine", None, None, "Engine room: what makes runs last"),
+    ("appendix", None, None, "Appendix: longer accounts"),
+    ("engine", None, None, "Engine room: what makes runs last"),
 )
 LOCAL_LINK = re.compile(r"\]\(([^)#:\s]+)[^)]*\)")
 
@@ -56,7 +60,9 @@ def title_and_module(path: Path) -> tuple[str, str | None]:
     """A notebook's first heading, and the module it exports to, if any."""
     cells = nbformat.read(path, as_version=4).cells
     headings = (re.search(r"^# (.+)", cell.source, re.MULTILINE) for cell in cells if cell.cell_type == "markdown")
-    modules = (re.search(r"^#\| *default_exp +(\S+)", cell.source, re.MULTILINE) for cell in cells if cell.cell_type == "code")
+    modules = (
+        re.search(r"^#\| *default_exp +(\S+)", cell.source, re.MULTILINE) for cell in cells if cell.cell_type == "code"
+    )
     title, module = next(filter(None, headings), None), next(filter(None, modules), None)
     return (title[1] if title else path.stem), (module[1] if module else None)
 
@@ -88,8 +94,16 @@ def imported(notebook: nbformat.NotebookNode) -> Iterator[str]:
         if cell.cell_type == "code":
             code = "\n".join(line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!")))
             for node in ast.walk(ast.parse(code)):
-                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
-                yield from (top for top in (name.partition(".")[0] for name in names) if top not in sys.stdlib_module_names)
+                names = (
+                    [alias.name for alias in node.names]
+                    if isinstance(node, ast.Import)
+                    else [node.module]
+                    if isinstance(node, ast.ImportFrom)
+                    else []
+                )
+                yield from (
+                    top for top in (name.partition(".")[0] for name in names) if top not in sys.stdlib_module_names
+                )
 
 
 def how_to_install(notebook: nbformat.NotebookNode, root: Path) -> str:
@@ -98,7 +112,11 @@ def how_to_install(notebook: nbformat.NotebookNode, root: Path) -> str:
     settings.read(root / "settings.ini", encoding="utf-8")
     library = {normal(need) for need in settings["DEFAULT"]["requirements"].split()} | {"mage-edu"}
     names = sorted({*imported(notebook)} - {"IPython"})
-    more = [name for name in names if name != "mage_edu" and not {normal(home) for home in homes.get(name, [name])} & library]
+    more = [
+        name
+        for name in names
+        if name != "mage_edu" and not {normal(home) for home in homes.get(name, [name])} & library
+    ]
     listed = ", ".join(f"`{name}`" for name in names)
     if not names:
         return "It imports nothing that Python does not bring."
@@ -128,27 +146,62 @@ def api_page(module: str, title: str, notebook: str) -> str:
 
 def api_index(modules: list[tuple[str, str, str]], public: dict[str, str]) -> str:
     """The page that lists the public names and all modules; a module is given with its notebook's title and file."""
-    names = [f"| {{py:obj}}`{name} <mage_edu.{home}.{name}>` | [`mage_edu.{home}`]({home}.md) |" for name, home in public.items()]
+    names = [
+        f"| {{py:obj}}`{name} <mage_edu.{home}.{name}>` | [`mage_edu.{home}`]({home}.md) |"
+        for name, home in public.items()
+    ]
     rows = [f"| [`mage_edu.{module}`]({module}.md) | [{title}](../{notebook}) |" for module, title, notebook in modules]
-    return "\n".join([
-        "# Library reference", "",
-        "What most programs need can be imported from `mage_edu` itself; importing it costs nothing until a name is used.", "",
-        "| name | lives in |", "| --- | --- |", *names, "",
-        "All settings, with defaults, ranges and meanings, are in [one table](settings.md).", "",
-        "Each module is built in a notebook, which explains what the docstrings only name.", "",
-        "| module | built in |", "| --- | --- |", *rows, "",
-        "```{toctree}", ":hidden:", "", "settings", *(module for module, _, _ in modules), "```", "",
-    ])
+    return "\n".join(
+        [
+            "# Library reference",
+            "",
+            "What most programs need can be imported from `mage_edu` itself; importing it costs nothing until a name is used.",
+            "",
+            "| name | lives in |",
+            "| --- | --- |",
+            *names,
+            "",
+            "All settings, with defaults, ranges and meanings, are in [one table](settings.md).",
+            "",
+            "Each module is built in a notebook, which explains what the docstrings only name.",
+            "",
+            "| module | built in |",
+            "| --- | --- |",
+            *rows,
+            "",
+            "```{toctree}",
+            ":hidden:",
+            "",
+            "settings",
+            *(module for module, _, _ in modules),
+            "```",
+            "",
+        ]
+    )
 
 
 def settings_page() -> str:
     """Every setting with its default, the sizes that change it, its range and its meaning, read from the one place where they stand."""
-    lines, sizes = ["# Settings", "", "Every setting is a keyword of `MAGEAgent` and an option of `mage-edu train`. Algorithms set the knobs of the target, sizes the capacities.", ""], list(SIZES)
+    lines, sizes = (
+        [
+            "# Settings",
+            "",
+            "Every setting is a keyword of `MAGEAgent` and an option of `mage-edu train`. Algorithms set the knobs of the target, sizes the capacities.",
+            "",
+        ],
+        list(SIZES),
+    )
     fields = Settings.__dataclass_fields__
     for line in inspect.getsource(Settings).splitlines():
         heading, setting = re.fullmatch(r"    # (.+)", line), re.fullmatch(r"    (\w+): .*?  # (.+)", line)
         if heading:
-            lines += ["", f"## {heading[1][0].upper()}{heading[1][1:]}", "", "| setting | " + " | ".join(sizes) + " | allowed | meaning |", "| --- " * (len(sizes) + 3) + "|"]
+            lines += [
+                "",
+                f"## {heading[1][0].upper()}{heading[1][1:]}",
+                "",
+                "| setting | " + " | ".join(sizes) + " | allowed | meaning |",
+                "| --- " * (len(sizes) + 3) + "|",
+            ]
         elif setting:
             field, meaning = fields[setting[1]], setting[2].replace("|", "\\|")
             values = [f"`{SIZES[size].get(field.name, field.default)}`" for size in sizes]
@@ -176,7 +229,13 @@ def guides(root: Path) -> list[Path]:
 def linked_files(page: Path, root: Path) -> list[str]:
     """The files, relative to `root`, that a page links to and that are no pages themselves: pictures, tables, the licence."""
     targets = [(page.parent / link).resolve() for link in LOCAL_LINK.findall(page.read_text(encoding="utf-8"))]
-    return sorted({target.relative_to(root).as_posix() for target in targets if target.is_file() and target.suffix not in (".md", ".ipynb")})
+    return sorted(
+        {
+            target.relative_to(root).as_posix()
+            for target in targets
+            if target.is_file() and target.suffix not in (".md", ".ipynb")
+        }
+    )
 
 
 def lay_out(root: Path, source: Path, public: dict[str, str]) -> None:
@@ -195,7 +254,12 @@ def lay_out(root: Path, source: Path, public: dict[str, str]) -> None:
             shutil.copyfile(root / name, source / name)
     (source / "index.md").write_text(home_page(readme, [*sections, ("Guides", pages)], root), encoding="utf-8")
 
-    found = [(module, title, path.relative_to(root).as_posix()) for path in notebooks for title, module in [title_and_module(path)] if module]
+    found = [
+        (module, title, path.relative_to(root).as_posix())
+        for path in notebooks
+        for title, module in [title_and_module(path)]
+        if module
+    ]
     (source / "api").mkdir()
     (source / "api" / "index.md").write_text(api_index(found, public), encoding="utf-8")
     (source / "api" / "settings.md").write_text(settings_page(), encoding="utf-8")

@@ -1,4 +1,5 @@
 """How docstrings become API pages: backticks become code or links, and comments beside fields and parameters are shown."""
+
 from __future__ import annotations
 
 import ast
@@ -53,7 +54,11 @@ def named_lines(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, int, int
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Assign, ast.AnnAssign)):
             targets = child.targets if isinstance(child, ast.Assign) else [child.target]
-            yield from ((prefix + target.id, child.lineno, child.end_lineno) for target in targets if isinstance(target, ast.Name))
+            yield from (
+                (prefix + target.id, child.lineno, child.end_lineno)
+                for target in targets
+                if isinstance(target, ast.Name)
+            )
         elif isinstance(child, ast.arg):
             yield prefix + child.arg, child.lineno, child.end_lineno
         elif isinstance(child, ast.arguments):
@@ -86,12 +91,16 @@ def shorten_signature(dataclass: type) -> None:
     hints, make = get_type_hints(dataclass), dataclass.__init__
     dataclass.__annotations__ = {name: hints[name] for name in dataclass.__annotations__}
     make.__annotations__ = get_type_hints(make)
-    make.__defaults__ = tuple(Long() if len(repr(value)) > LONGEST_VALUE else value for value in make.__defaults__ or ()) or None
+    make.__defaults__ = (
+        tuple(Long() if len(repr(value)) > LONGEST_VALUE else value for value in make.__defaults__ or ()) or None
+    )
 
 
 def skip(app: Sphinx, what: str, name: str, thing: Any, default: bool, options: Any) -> bool | None:
     """Leave out classes that a module makes while it is imported: no source and no comment describes them."""
-    return True if what == "module" and inspect.isclass(thing) and not thing.__module__.startswith("mage_edu.") else None
+    return (
+        True if what == "module" and inspect.isclass(thing) and not thing.__module__.startswith("mage_edu.") else None
+    )
 
 
 def document_fields(app: Sphinx) -> None:
@@ -110,8 +119,12 @@ def document_fields(app: Sphinx) -> None:
             if inspect.isclass(thing) and thing.__module__ == name:
                 shorten_signature(thing)
                 # fields of parents first, in their order, not by name
-                fields = [field for parent in reversed(thing.__mro__) for field in vars(parent).get("__annotations__", {})]
-                analyzer.tagorder.update({f"{owner}.{field}": place - len(fields) for place, field in enumerate(fields)})
+                fields = [
+                    field for parent in reversed(thing.__mro__) for field in vars(parent).get("__annotations__", {})
+                ]
+                analyzer.tagorder.update(
+                    {f"{owner}.{field}": place - len(fields) for place, field in enumerate(fields)}
+                )
 
 
 def rewrite(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
@@ -119,10 +132,19 @@ def rewrite(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: 
     lines[:] = [as_restructured(line) for line in lines]
     if what == "class":
         bases = [base for base in thing.__bases__ if base not in (object, tuple)]
-        lines += ["", f"Based on {', '.join(f':py:class:`~{base.__module__}.{base.__qualname__}`' for base in bases)}."] if bases else []
-    if what in ("function", "method") and getattr(thing, "__module__", "").startswith("mage_edu."):  # built-in ones have no source
-        beside = {name.rpartition(".")[2]: comment for name, comment in comments_beside(thing.__module__).items()
-                  if name.rpartition(".")[0] == thing.__qualname__}
+        lines += (
+            ["", f"Based on {', '.join(f':py:class:`~{base.__module__}.{base.__qualname__}`' for base in bases)}."]
+            if bases
+            else []
+        )
+    if what in ("function", "method") and getattr(thing, "__module__", "").startswith(
+        "mage_edu."
+    ):  # built-in ones have no source
+        beside = {
+            name.rpartition(".")[2]: comment
+            for name, comment in comments_beside(thing.__module__).items()
+            if name.rpartition(".")[0] == thing.__qualname__
+        }
         lines += ["", *(f":param {parameter}: {as_restructured(comment)}" for parameter, comment in beside.items())]
     lines.append("")
 

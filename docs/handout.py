@@ -9,6 +9,7 @@ cell that says with which versions it ran to every lesson that has none; run the
 
 Cells are told by their tags: `stub`, `check`, `solution`, `guard`. CONTRIBUTING.md says how a card is laid out.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -51,10 +52,16 @@ def cards(notebook: NotebookNode) -> list[Card]:
         if "stub" not in tags(cell):
             continue
         parts = cells[place - 1 : place + 5]
-        head = re.search(r"^### (Card \d+: .+)\n\nDifficulty ([●○]{3}) · importance [●○]{3} · \d+ minutes\.$", parts[0].source, re.MULTILINE)
+        head = re.search(
+            r"^### (Card \d+: .+)\n\nDifficulty ([●○]{3}) · importance [●○]{3} · \d+ minutes\.$",
+            parts[0].source,
+            re.MULTILINE,
+        )
         name = FUNCTION.search(cell.source) or re.search(r"^class (\w+)", cell.source, re.MULTILINE)
         if head is None or name is None:
-            raise ValueError(f"cell {cell.id}: expected a title '### Card 1: ...' with difficulty, importance and minutes above it, and one function in it.")
+            raise ValueError(
+                f"cell {cell.id}: expected a title '### Card 1: ...' with difficulty, importance and minutes above it, and one function in it."
+            )
         title, name = head[1], name[1]
         if not re.search(r"raise NotImplementedError\s*\Z", cell.source):
             raise ValueError(f"{title}: expected a bare `raise NotImplementedError` as the stub's last line.")
@@ -62,11 +69,18 @@ def cards(notebook: NotebookNode) -> list[Card]:
         if check is None or "@answers" not in parts[2].source or "#| hide" not in parts[2].source:
             raise ValueError(f"{title}: expected a hidden cell with the tag check behind the stub, and @answers in it.")
         if parts[3].source.strip() != f"{check[1]}({name})":
-            raise ValueError(f"{title}: expected the line {check[1]}({name}) behind the check, found {parts[3].source!r}.")
+            raise ValueError(
+                f"{title}: expected the line {check[1]}({name}) behind the check, found {parts[3].source!r}."
+            )
         if "<summary>Hint</summary>" not in parts[4].source:
             raise ValueError(f"{title}: expected the hint behind the line that checks.")
-        if "solution" not in tags(parts[5]) or parts[5].source.strip().splitlines()[-1] != f"{check[1]}({name}_solution)":
-            raise ValueError(f"{title}: expected a cell with the tag solution behind the hint, whose last line is {check[1]}({name}_solution).")
+        if (
+            "solution" not in tags(parts[5])
+            or parts[5].source.strip().splitlines()[-1] != f"{check[1]}({name}_solution)"
+        ):
+            raise ValueError(
+                f"{title}: expected a cell with the tag solution behind the hint, whose last line is {check[1]}({name}_solution)."
+            )
         found.append(Card(title, head[2].count("●"), name, check[1], place, place + 4))
     return found
 
@@ -96,7 +110,9 @@ def with_solutions(handout: NotebookNode, lesson: NotebookNode) -> NotebookNode:
     place = {cell.id: number for number, cell in enumerate(solved.cells)}
     for card in cards(lesson):
         solution = "\n".join(lesson.cells[card.solution].source.rstrip().splitlines()[:-1])
-        solved.cells[place[lesson.cells[card.stub].id]].source = f"{solution.rstrip()}\n\n\n{card.name} = {card.name}_solution"
+        solved.cells[
+            place[lesson.cells[card.stub].id]
+        ].source = f"{solution.rstrip()}\n\n\n{card.name} = {card.name}_solution"
     return solved
 
 
@@ -120,11 +136,24 @@ def with_answers_of(submission: NotebookNode, lesson: NotebookNode, results: Pat
 
 def otter_test(card: Card, check: str) -> str:
     """The file by which otter-grader tests one card: the lesson's own check, whatever the submission has made of its copy."""
-    return "\n".join([
-        "from otter.test_files import test_case", "", "OK_FORMAT = False", f"name = {card.title!r}", f"points = {card.points}", f"CHECK = {check!r}", "", "",
-        "@test_case(points=points, hidden=False)", "def test_card(env):", '    exec("from mage_edu.exercises import *\\n" + CHECK, env)',
-        f"    said = env[{card.check!r}](env.get({card.name!r}))", "    assert said.passed, str(said)", "",
-    ])
+    return "\n".join(
+        [
+            "from otter.test_files import test_case",
+            "",
+            "OK_FORMAT = False",
+            f"name = {card.title!r}",
+            f"points = {card.points}",
+            f"CHECK = {check!r}",
+            "",
+            "",
+            "@test_case(points=points, hidden=False)",
+            "def test_card(env):",
+            '    exec("from mage_edu.exercises import *\\n" + CHECK, env)',
+            f"    said = env[{card.check!r}](env.get({card.name!r}))",
+            "    assert said.passed, str(said)",
+            "",
+        ]
+    )
 
 
 def write_otter(folder: Path, lesson: NotebookNode) -> None:
@@ -139,14 +168,21 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """Run a notebook from top to bottom in a kernel of its own, as if it lay in `folder`; a cell may take ten minutes."""
     from nbclient import NotebookClient
 
-    client = NotebookClient(notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": str(folder)}},
-                            extra_arguments=["--log-level=CRITICAL"])
+    client = NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=600,
+        resources={"metadata": {"path": str(folder)}},
+        extra_arguments=["--log-level=CRITICAL"],
+    )
     return client.execute()
 
 
 def grade(submission: Path, lesson: Path, results: Path) -> None:
     """Write results.json for one submission of one lesson."""
-    answered = with_answers_of(nbformat.read(submission, as_version=4), nbformat.read(lesson, as_version=4), results.resolve())
+    answered = with_answers_of(
+        nbformat.read(submission, as_version=4), nbformat.read(lesson, as_version=4), results.resolve()
+    )
     execute(answered, lesson.resolve().parent)
 
 
@@ -186,7 +222,11 @@ def foot(root: Path) -> None:
         notebook = nbformat.read(lesson, as_version=4)
         if not any("versions" in tags(cell) for cell in notebook.cells):
             source = "#| echo: false\nfrom mage_edu.exercises import ran_with\n\nprint(ran_with())"
-            notebook.cells.append(nbformat.v4.new_code_cell(source, id=f"{lesson.stem.split('_')[0]}-versions", metadata={"tags": ["versions"]}))
+            notebook.cells.append(
+                nbformat.v4.new_code_cell(
+                    source, id=f"{lesson.stem.split('_')[0]}-versions", metadata={"tags": ["versions"]}
+                )
+            )
             nbformat.write(notebook, lesson)
 
 
@@ -205,5 +245,7 @@ if __name__ == "__main__":
                 change(ROOT)
     else:
         written = write(arguments.folder, ROOT)
-        print(f"{len(written)} lessons: {arguments.folder}/student.zip, {arguments.folder}/student, {arguments.folder}/instructor, {arguments.folder}/otter")
+        print(
+            f"{len(written)} lessons: {arguments.folder}/student.zip, {arguments.folder}/student, {arguments.folder}/instructor, {arguments.folder}/otter"
+        )
     sys.exit(0)

@@ -1,4 +1,5 @@
 """The live robots of lesson 01: three agents beside each other, where the engine is to be had. Without it the page keeps its recorded frames."""
+
 from __future__ import annotations
 
 import shutil

@@ -1,4 +1,5 @@
 """How the site reads a notebook: without nbdev's directives, and without the cells that they hide."""
+
 from __future__ import annotations
 
 import re
@@ -7,9 +8,13 @@ import nbformat
 
 DIRECTIVE = re.compile(r"^#\| *([\w-]+):? *(.*)$", re.MULTILINE)
 TAGS = {  # a directive, with its value where that matters, and what MyST-NB calls the same
-    "hide": "remove-cell", "default_exp": "remove-cell", "exporti": "remove-cell",
-    "hide_input": "remove-input", "echo false": "remove-input",
-    "hide_output": "remove-output", "output false": "remove-output",
+    "hide": "remove-cell",
+    "default_exp": "remove-cell",
+    "exporti": "remove-cell",
+    "hide_input": "remove-input",
+    "echo false": "remove-input",
+    "hide_output": "remove-output",
+    "output false": "remove-output",
     "code-fold true": "hide-input",
 }
 FOLDED = "solution"  # the tag of a card's solution, which a page shows when it is asked for

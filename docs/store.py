@@ -3,6 +3,7 @@
 The note is a line of docs/stored.json; the site shows it under the page. A notebook that was changed afterwards no longer fits its note, and
 the page says so.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -30,7 +31,11 @@ def note(path: Path) -> dict[str, str]:
     """When and with which versions the notebook was run: now, with these."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     versions = {"python": platform.python_version()} | {name: version(name).partition("+")[0] for name in PACKAGES}
-    return {"date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(), **versions, "digest": digest(notebook)}
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        **versions,
+        "digest": digest(notebook),
+    }
 
 
 def last_run(notebook: dict, noted: dict[str, str] | None) -> str:
@@ -52,11 +57,30 @@ def write(notes: dict[str, dict[str, str]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Run notebooks, store their outputs, and note when and with which versions.")
+    parser = argparse.ArgumentParser(
+        description="Run notebooks, store their outputs, and note when and with which versions."
+    )
     parser.add_argument("notebooks", nargs="+", type=Path)
     for path in (path.resolve() for path in parser.parse_args().notebooks):
-        subprocess.run([sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", "--log-level=ERROR", str(path)], check=True)
-        subprocess.run([sys.executable, "-c", "from nbdev.clean import nbdev_clean; nbdev_clean()", "--fname", str(path)], cwd=ROOT, check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "nbconvert",
+                "--to",
+                "notebook",
+                "--execute",
+                "--inplace",
+                "--log-level=ERROR",
+                str(path),
+            ],
+            check=True,
+        )
+        subprocess.run(
+            [sys.executable, "-c", "from nbdev.clean import nbdev_clean; nbdev_clean()", "--fname", str(path)],
+            cwd=ROOT,
+            check=True,
+        )
         write({**json.loads(NOTES.read_text(encoding="utf-8")), path.relative_to(ROOT).as_posix(): note(path)})
         print(f"stored: {path.relative_to(ROOT)}", flush=True)
 

@@ -1,4 +1,5 @@
 """What the tests of the page share: the site's small agents, two that need no training, and what Python says they do."""
+
 from __future__ import annotations
 
 import shutil
@@ -17,7 +18,13 @@ AGENTS = ROOT / "results" / "web"
 
 LINEAR = {  # task, and the gain of an actor tanh(gain @ obs) that lasts for a whole episode: it balances, it stands still
     "balance": ("InvertedPendulum-v5", [[0.3, 5.0, 0.5, 1.0]]),
-    "stand": ("Hopper-v5", [[0, 0, 0, *(-3.0 * (i == j) for j in range(3)), 0, 0, 0, *(-0.5 * (i == j) for j in range(3))] for i in range(3)]),
+    "stand": (
+        "Hopper-v5",
+        [
+            [0, 0, 0, *(-3.0 * (i == j) for j in range(3)), 0, 0, 0, *(-0.5 * (i == j) for j in range(3))]
+            for i in range(3)
+        ],
+    ),
 }
 
 
@@ -25,11 +32,16 @@ def linear_actor(gain: torch.Tensor) -> Actor:
     """An actor of the library that computes tanh(gain @ obs), because swish(z) - swish(-z) = z."""
     act_dim, obs_dim = gain.shape
     actor, one = Actor(obs_dim, act_dim, 1, 2 * act_dim, torch.Generator()), torch.eye(act_dim)
-    actor.load_state_dict({
-        "weights.0": torch.cat([gain.T, -gain.T], 1)[None], "biases.0": torch.zeros(1, 1, 2 * act_dim),
-        "weights.1": torch.cat([one, -one])[None], "biases.1": torch.zeros(1, 1, act_dim),
-        "obs_scale.mean": torch.zeros(obs_dim), "obs_scale.std": torch.ones(obs_dim),
-    })
+    actor.load_state_dict(
+        {
+            "weights.0": torch.cat([gain.T, -gain.T], 1)[None],
+            "biases.0": torch.zeros(1, 1, 2 * act_dim),
+            "weights.1": torch.cat([one, -one])[None],
+            "biases.1": torch.zeros(1, 1, act_dim),
+            "obs_scale.mean": torch.zeros(obs_dim),
+            "obs_scale.std": torch.ones(obs_dim),
+        }
+    )
     return actor
 
 
@@ -45,7 +57,9 @@ def copy_agent(name: str, folder: Path, steps: int | None = None) -> Path:
     if steps is not None:
         text = (folder / "agent.json").read_text(encoding="utf-8")
         limit = read_agent(folder)[0]["world"]["max_steps"]
-        (folder / "agent.json").write_text(text.replace(f'"max_steps": {limit}', f'"max_steps": {steps}'), encoding="utf-8")
+        (folder / "agent.json").write_text(
+            text.replace(f'"max_steps": {limit}', f'"max_steps": {steps}'), encoding="utf-8"
+        )
     return folder
 
 

@@ -4,6 +4,7 @@ Run by `make test`; `python tests/run_notebooks.py nbs/course/10_networks.ipynb`
 written back. A cell is left out only when it has the tag `skip-execution`. Exits with 1 when a notebook fails or takes
 too long.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -22,7 +23,9 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 def find_notebooks(folder: Path) -> list[Path]:
     """All notebooks under `folder`, without those in hidden folders (Jupyter's checkpoints)."""
-    found = (path for path in folder.rglob("*.ipynb") if not any(p.startswith(".") for p in path.relative_to(folder).parts))
+    found = (
+        path for path in folder.rglob("*.ipynb") if not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    )
     return sorted(found)
 
 
@@ -31,8 +34,13 @@ def isolate(home: str) -> None:
     for name in [name for name in os.environ if name.startswith(("PYTHON", "JUPYTER", "MPLBACKEND"))]:
         del os.environ[name]
     os.environ.update(
-        OMP_NUM_THREADS="1", JUPYTER_PREFER_ENV_PATH="1", JUPYTER_CONFIG_DIR=home, JUPYTER_DATA_DIR=home,
-        JUPYTER_RUNTIME_DIR=home, IPYTHONDIR=home, PYDEVD_DISABLE_FILE_VALIDATION="1",
+        OMP_NUM_THREADS="1",
+        JUPYTER_PREFER_ENV_PATH="1",
+        JUPYTER_CONFIG_DIR=home,
+        JUPYTER_DATA_DIR=home,
+        JUPYTER_RUNTIME_DIR=home,
+        IPYTHONDIR=home,
+        PYDEVD_DISABLE_FILE_VALIDATION="1",
     )
 
 
@@ -45,7 +53,10 @@ async def run_one(path: Path, limit: float) -> tuple[float, str | None]:
     try:
         notebook = nbformat.read(path, as_version=4)
         client = NotebookClient(
-            notebook, kernel_name="python3", timeout=None, resources={"metadata": {"path": str(path.parent)}},
+            notebook,
+            kernel_name="python3",
+            timeout=None,
+            resources={"metadata": {"path": str(path.parent)}},
             extra_arguments=["--log-level=CRITICAL"],  # not the warning that ports on this machine are unencrypted
         )
         execution = asyncio.ensure_future(client.async_execute())

@@ -1,4 +1,5 @@
 """The agent's face: Stable-Baselines3's names and meanings, files that come back identical, refusals before anything is written."""
+
 import inspect
 import json
 import subprocess
@@ -16,7 +17,15 @@ from mage_edu.engine.storage import load_agent, write_sealed
 from mage_edu.engine.tasks import TASKS
 from mage_edu.envs import make_env
 
-FEW = dict(size="tiny", warmup_steps=20, dynamics_batches=2, dynamics_interval=20, log_interval=20, eval_interval=40, eval_episodes=1)
+FEW = dict(
+    size="tiny",
+    warmup_steps=20,
+    dynamics_batches=2,
+    dynamics_interval=20,
+    log_interval=20,
+    eval_interval=40,
+    eval_episodes=1,
+)
 
 
 def new_agent(out=None, env="Pendulum-v1", **settings):
@@ -44,13 +53,30 @@ def trained(tmp_path_factory):
 def test_the_face_has_the_names_and_defaults_of_stable_baselines3():
     defaults = lambda function: {n: p.default for n, p in inspect.signature(function).parameters.items() if n != "self"}
     empty = inspect.Parameter.empty
-    assert defaults(MAGEAgent.learn) == {"total_timesteps": empty, "callback": None, "reset_num_timesteps": True, "progress_bar": False}
+    assert defaults(MAGEAgent.learn) == {
+        "total_timesteps": empty,
+        "callback": None,
+        "reset_num_timesteps": True,
+        "progress_bar": False,
+    }
     assert defaults(MAGEAgent.predict) == {"obs": empty, "state": None, "episode_start": None, "deterministic": False}
-    assert defaults(MAGEAgent.load) == {"path": empty, "env": None, "device": "auto", "reward": None, "termination": None,
-                                         "critic_loss": None, "dynamics": None}
+    assert defaults(MAGEAgent.load) == {
+        "path": empty,
+        "env": None,
+        "device": "auto",
+        "reward": None,
+        "termination": None,
+        "critic_loss": None,
+        "dynamics": None,
+    }
     constructor = defaults(MAGEAgent)
     assert list(constructor)[:6] == ["env", "algorithm", "size", "seed", "out", "device"]
-    assert (constructor["algorithm"], constructor["size"], constructor["seed"], constructor["out"]) == ("mage", "laptop", 0, None)
+    assert (constructor["algorithm"], constructor["size"], constructor["seed"], constructor["out"]) == (
+        "mage",
+        "laptop",
+        0,
+        None,
+    )
 
 
 def test_every_field_of_the_configuration_is_a_keyword():
@@ -63,7 +89,16 @@ def test_every_field_of_the_configuration_is_a_keyword():
 def test_learn_returns_the_agent_and_fills_the_run_folder(trained):
     folder = trained.run.path
     assert isinstance(trained, MAGEAgent) and trained.num_timesteps == 60
-    assert {p.name for p in folder.iterdir()} == {"config.json", "metrics.csv", "evaluations.csv", "timings.csv", "curve.png", "agent", "checkpoint", ".lock"}
+    assert {p.name for p in folder.iterdir()} == {
+        "config.json",
+        "metrics.csv",
+        "evaluations.csv",
+        "timings.csv",
+        "curve.png",
+        "agent",
+        "checkpoint",
+        ".lock",
+    }
     assert steps(folder, "metrics.csv") == [20, 40, 60] and steps(folder, "evaluations.csv") == [40]
     described = json.loads((folder / "config.json").read_text())
     assert described["env"] == "Pendulum-v1" and make_config(**described["config"]) == trained.config
@@ -204,9 +239,20 @@ def test_a_loaded_agent_fills_its_buffer_before_it_learns(trained):
 
 def test_a_callback_hears_every_row_and_stops_by_false_only():
     heard = []
-    agent = new_agent().learn(80, callback=lambda agent, metrics: heard.append((agent.num_timesteps, set(metrics))))  # None goes on
+    agent = new_agent().learn(
+        80, callback=lambda agent, metrics: heard.append((agent.num_timesteps, set(metrics)))
+    )  # None goes on
     assert agent.num_timesteps == 80
-    assert [step for step, _ in heard] == [20, 40, 40, 40, 60, 80, 80, 80]  # metrics, with evaluation and timings at 40 and 80
+    assert [step for step, _ in heard] == [
+        20,
+        40,
+        40,
+        40,
+        60,
+        80,
+        80,
+        80,
+    ]  # metrics, with evaluation and timings at 40 and 80
     assert "critic_loss" in heard[0][1] and heard[2][1] >= {"seconds"} | set() or "return" in heard[2][1]
     stopped = new_agent().learn(80, callback=lambda agent, metrics: "return" not in metrics)
     assert stopped.num_timesteps == 40
@@ -222,23 +268,28 @@ def test_a_run_broken_by_its_callback_overwrites_nothing_and_can_go_on(tmp_path,
 
     with pytest.raises(error):
         agent.learn(80, callback=interrupt)
-    assert load_agent(tmp_path / "run")[0]["num_timesteps"] == 40  # of the last evaluation: nobody knows what state the break left
+    assert (
+        load_agent(tmp_path / "run")[0]["num_timesteps"] == 40
+    )  # of the last evaluation: nobody knows what state the break left
     episodes = agent.learner.episodes
     agent.learn(20, reset_num_timesteps=False)
     assert agent.num_timesteps == 80 and agent.learner.episodes == episodes + 1
     assert steps(tmp_path / "run", "metrics.csv") == [20, 40, 60, 80]
 
 
-@pytest.mark.parametrize("settings, sentence", [
-    (dict(env="Pendulum-v2"), "unknown environment 'Pendulum-v2'"),
-    (dict(algorithm="mgae"), "Did you mean 'mage'"),
-    (dict(size="tinny"), "Did you mean 'tiny'"),
-    (dict(discuont=0.9), "Did you mean 'discount'"),
-    (dict(seed=-1), "seed=-1"),
-    (dict(discount=1.5), "discount=1.5"),
-    (dict(device="gpu"), "device='gpu'"),
-    (dict(env=3), "environment 3"),
-])
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        (dict(env="Pendulum-v2"), "unknown environment 'Pendulum-v2'"),
+        (dict(algorithm="mgae"), "Did you mean 'mage'"),
+        (dict(size="tinny"), "Did you mean 'tiny'"),
+        (dict(discuont=0.9), "Did you mean 'discount'"),
+        (dict(seed=-1), "seed=-1"),
+        (dict(discount=1.5), "discount=1.5"),
+        (dict(device="gpu"), "device='gpu'"),
+        (dict(env=3), "environment 3"),
+    ],
+)
 def test_refusals_leave_nothing_behind(tmp_path, settings, sentence):
     with pytest.raises(ValueError, match=sentence.replace("(", r"\(")):
         new_agent(tmp_path / "run", **settings)
@@ -331,7 +382,9 @@ def test_the_camera_goes_along_with_the_robot():
     position[0] = 30.0
     before = env.render().astype(float)
     env.unwrapped.set_state(position, np.zeros_like(env.unwrapped.data.qvel))
-    assert abs(env.unwrapped.mujoco_renderer.camera_id) < 10 and np.abs(env.render().astype(float) - before).mean() < 60.0
+    assert (
+        abs(env.unwrapped.mujoco_renderer.camera_id) < 10 and np.abs(env.render().astype(float) - before).mean() < 60.0
+    )
     seen = env.unwrapped.mujoco_renderer._get_viewer("rgb_array").scn.camera[0].pos[0]
     assert abs(seen - 30.0) < 5.0
     follow(make_env("Pendulum-v1"))  # nothing to follow there

@@ -1,4 +1,5 @@
 """What a user sees who gets something wrong: one table over the Python face, the configuration and the files; test_cli.py has the command line's."""
+
 from __future__ import annotations
 
 import os
@@ -15,8 +16,19 @@ from mage_edu import MAGEAgent, make_config, make_env, reward_fn, termination_fn
 from mage_edu.engine.checkpoint import newest_checkpoint
 from mage_edu.engine.storage import RunFolder, Table, read_table, write_json
 
-FEW = dict(size="tiny", warmup_steps=20, dynamics_batches=2, dynamics_interval=20, log_interval=20, eval_interval=40, eval_episodes=1,
-           checkpoint_interval=20, actor_width=8, critic_width=8, dynamics_width=8)
+FEW = dict(
+    size="tiny",
+    warmup_steps=20,
+    dynamics_batches=2,
+    dynamics_interval=20,
+    log_interval=20,
+    eval_interval=40,
+    eval_episodes=1,
+    checkpoint_interval=20,
+    actor_width=8,
+    critic_width=8,
+    dynamics_width=8,
+)
 
 
 class Desk:
@@ -80,15 +92,24 @@ def broken(what: str) -> MAGEAgent:
             obs = np.full_like(obs, np.nan) if what == "obs" else obs
             reward = float("inf") if what == "reward" else reward
         return obs, reward, *rest
+
     simulator.step = stumble
     return agent
 
 
 CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
     # the constructor
-    "unknown environment": (lambda d: MAGEAgent("Pendulum-v2", **FEW), ValueError, "unknown environment 'Pendulum-v2'. Did you mean 'Pendulum-v1'?"),
+    "unknown environment": (
+        lambda d: MAGEAgent("Pendulum-v2", **FEW),
+        ValueError,
+        "unknown environment 'Pendulum-v2'. Did you mean 'Pendulum-v1'?",
+    ),
     "environment of another kind": (lambda d: MAGEAgent(3, **FEW), (ValueError, TypeError), "3"),
-    "discrete actions": (lambda d: MAGEAgent(gym.make("CartPole-v1"), **FEW), ValueError, "expected a bounded Box (continuous actions)"),
+    "discrete actions": (
+        lambda d: MAGEAgent(gym.make("CartPole-v1"), **FEW),
+        ValueError,
+        "expected a bounded Box (continuous actions)",
+    ),
     "unknown algorithm": (lambda d: new(algorithm="mgae"), ValueError, "Did you mean 'mage'?"),
     "unknown size": (lambda d: new(size="labtop"), ValueError, "Did you mean 'laptop'?"),
     "unknown setting": (lambda d: new(discuont=0.9), ValueError, "Did you mean 'discount'?"),
@@ -99,7 +120,11 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
     "folder with something in it": (lambda d: new(out=d.folder / "full"), FileExistsError, "choose another folder"),
     "file in the way": (lambda d: new(out=d.folder / "file"), FileExistsError, "a file is here already"),
     "folder below a file": (lambda d: new(out=d.folder / "file" / "run"), NotADirectoryError, "choose another path"),
-    "folder on a full disk": (lambda d: on_a_full_disk(lambda: new(out=d.folder / "never")), OSError, "No space left on device"),
+    "folder on a full disk": (
+        lambda d: on_a_full_disk(lambda: new(out=d.folder / "never")),
+        OSError,
+        "No space left on device",
+    ),
     # settings: types
     "number as text": (lambda d: new(discount="0.9"), ValueError, "discount='0.9': expected a finite number"),
     "bool for a number": (lambda d: new(discount=True), ValueError, "discount=True"),
@@ -123,8 +148,16 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
     "gradient_on is no choice": (lambda d: new(gradient_on="imagine"), ValueError, "Did you mean 'imagined'?"),
     # settings at odds
     "batch does not divide": (lambda d: new(batch_size=65), ValueError, "choose a multiple"),
-    "nothing to learn": (lambda d: new(value_weight=0.0, gradient_weight=0.0), ValueError, "the critic would learn nothing"),
-    "gradient of stored transitions": (lambda d: new(real_share=1.0), ValueError, "nothing would be asked about its slope"),
+    "nothing to learn": (
+        lambda d: new(value_weight=0.0, gradient_weight=0.0),
+        ValueError,
+        "the critic would learn nothing",
+    ),
+    "gradient of stored transitions": (
+        lambda d: new(real_share=1.0),
+        ValueError,
+        "nothing would be asked about its slope",
+    ),
     "variances in the wrong order": (lambda d: new(log_var_min=0.0), ValueError, "log_var_min=0.0"),
     # learn
     "negative steps": (lambda d: new().learn(-1), ValueError, "total_timesteps=-1"),
@@ -134,58 +167,176 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
     "a second run in one folder": (lambda d: d.agent.learn(10), ValueError, "pass reset_num_timesteps=False"),
     "observation that is not a number": (lambda d: broken("obs").learn(20), ValueError, "step 9: observation"),
     "infinite reward": (lambda d: broken("reward").learn(20), ValueError, "step 9: reward inf"),
-    "disk full on the way": (lambda d: on_a_full_disk(lambda: resume(d.copy("run"))), OSError, "No space left on device"),
+    "disk full on the way": (
+        lambda d: on_a_full_disk(lambda: resume(d.copy("run"))),
+        OSError,
+        "No space left on device",
+    ),
     # predict, evaluate, video
     "observation too short": (lambda d: d.agent.predict(np.zeros(2)), ValueError, "expected (3,) or (n, 3)"),
     "observation of rank 3": (lambda d: d.agent.predict(np.zeros((1, 1, 3))), ValueError, "expected (3,) or (n, 3)"),
     "no episodes": (lambda d: d.agent.evaluate(0), ValueError, "episodes=0"),
-    "wrapper that may change the reward": (lambda d: MAGEAgent(gym.wrappers.TransformReward(gym.make("Pendulum-v1"), abs), reward="known", **FEW), ValueError, "wrapped in TransformReward"),
+    "wrapper that may change the reward": (
+        lambda d: MAGEAgent(gym.wrappers.TransformReward(gym.make("Pendulum-v1"), abs), reward="known", **FEW),
+        ValueError,
+        "wrapped in TransformReward",
+    ),
     "reward is no choice": (lambda d: new(reward="lerned"), ValueError, "Did you mean 'learned'?"),
     "given without a function": (lambda d: new(reward="given"), ValueError, "pass the function itself"),
-    "reward of another environment": (lambda d: new(reward=lambda o, a, n: n[..., 0]).learn(5), ValueError, "The function you gave is not the environment's"),
-    "reward summed over the batch": (lambda d: new(reward=lambda o, a, n: (o[..., 0] * 0).sum()).learn(5), ValueError, "expected a tensor of 2 numbers"),
-    "reward that gives arrays": (lambda d: new(reward=lambda o, a, n: np.zeros(len(o))).learn(5), ValueError, "the reward function gave ndarray"),
-    "termination that gives numbers": (lambda d: new(termination=lambda o, a, n: o[:, 0] * 0).learn(5), ValueError, "expected a tensor of 2 booleans"),
-    "termination where none was promised": (lambda d: MAGEAgent("InvertedPendulum-v5", reward="learned", termination="never", **FEW).learn(40), ValueError, "declared never to terminate"),
-    "argument without a formula": (lambda d: MAGEAgent(gym.make("Hopper-v5", xml_file="hopper.xml"), **FEW), ValueError, "reward='learned'"),
+    "reward of another environment": (
+        lambda d: new(reward=lambda o, a, n: n[..., 0]).learn(5),
+        ValueError,
+        "The function you gave is not the environment's",
+    ),
+    "reward summed over the batch": (
+        lambda d: new(reward=lambda o, a, n: (o[..., 0] * 0).sum()).learn(5),
+        ValueError,
+        "expected a tensor of 2 numbers",
+    ),
+    "reward that gives arrays": (
+        lambda d: new(reward=lambda o, a, n: np.zeros(len(o))).learn(5),
+        ValueError,
+        "the reward function gave ndarray",
+    ),
+    "termination that gives numbers": (
+        lambda d: new(termination=lambda o, a, n: o[:, 0] * 0).learn(5),
+        ValueError,
+        "expected a tensor of 2 booleans",
+    ),
+    "termination where none was promised": (
+        lambda d: MAGEAgent("InvertedPendulum-v5", reward="learned", termination="never", **FEW).learn(40),
+        ValueError,
+        "declared never to terminate",
+    ),
+    "argument without a formula": (
+        lambda d: MAGEAgent(gym.make("Hopper-v5", xml_file="hopper.xml"), **FEW),
+        ValueError,
+        "reward='learned'",
+    ),
     "video into no folder": (lambda d: d.agent.video(d.folder / "nowhere" / "v.mp4"), OSError, "cannot be written"),
     # save and load
-    "save over a file": (lambda d: d.agent.save(d.folder / "file"), FileExistsError, "something that is not a saved agent"),
+    "save over a file": (
+        lambda d: d.agent.save(d.folder / "file"),
+        FileExistsError,
+        "something that is not a saved agent",
+    ),
     "save over a folder": (lambda d: d.agent.save(d.folder / "full"), FileExistsError, "choose another path"),
-    "save on a full disk": (lambda d: on_a_full_disk(lambda: d.agent.save(d.folder / "other")), OSError, "No space left on device"),
-    "load nothing": (lambda d: MAGEAgent.load(d.folder / "nowhere"), FileNotFoundError, "expected an agent folder or a run folder"),
+    "save on a full disk": (
+        lambda d: on_a_full_disk(lambda: d.agent.save(d.folder / "other")),
+        OSError,
+        "No space left on device",
+    ),
+    "load nothing": (
+        lambda d: MAGEAgent.load(d.folder / "nowhere"),
+        FileNotFoundError,
+        "expected an agent folder or a run folder",
+    ),
     "load a file": (lambda d: MAGEAgent.load(d.folder / "file"), (FileNotFoundError, NotADirectoryError), "file"),
-    "load another environment": (lambda d: MAGEAgent.load(d.folder / "saved", env="HalfCheetah-v5"), ValueError, "cannot act in HalfCheetah-v5"),
-    "load without weights": (lambda d: MAGEAgent.load(d.damaged("saved", "weights.safetensors", None)), FileNotFoundError, "incomplete"),
-    "load cut weights": (lambda d: MAGEAgent.load(d.damaged("saved", "weights.safetensors", b"abc")), ValueError, "digest"),
+    "load another environment": (
+        lambda d: MAGEAgent.load(d.folder / "saved", env="HalfCheetah-v5"),
+        ValueError,
+        "cannot act in HalfCheetah-v5",
+    ),
+    "load without weights": (
+        lambda d: MAGEAgent.load(d.damaged("saved", "weights.safetensors", None)),
+        FileNotFoundError,
+        "incomplete",
+    ),
+    "load cut weights": (
+        lambda d: MAGEAgent.load(d.damaged("saved", "weights.safetensors", b"abc")),
+        ValueError,
+        "digest",
+    ),
     "load no JSON": (lambda d: MAGEAgent.load(d.damaged("saved", "agent.json", b"{")), ValueError, "expected JSON"),
-    "load another schema": (lambda d: MAGEAgent.load(d.damaged("saved", "agent.json", b'{"schema": 1}')), ValueError, "schema 1, expected 2"),
-    "load an edited agent": (lambda d: MAGEAgent.load(d.damaged("saved", "agent.json", (d.folder / "saved" / "agent.json").read_bytes().replace(
-        b'"num_timesteps": 40', b'"num_timesteps": 41'))), ValueError, "does not fit its own digest"),
-    "load unreadable weights": (lambda d: MAGEAgent.load(d.unreadable("saved", "weights.safetensors")), OSError, "weights.safetensors"),
+    "load another schema": (
+        lambda d: MAGEAgent.load(d.damaged("saved", "agent.json", b'{"schema": 1}')),
+        ValueError,
+        "schema 1, expected 2",
+    ),
+    "load an edited agent": (
+        lambda d: MAGEAgent.load(
+            d.damaged(
+                "saved",
+                "agent.json",
+                (d.folder / "saved" / "agent.json")
+                .read_bytes()
+                .replace(b'"num_timesteps": 40', b'"num_timesteps": 41'),
+            )
+        ),
+        ValueError,
+        "does not fit its own digest",
+    ),
+    "load unreadable weights": (
+        lambda d: MAGEAgent.load(d.unreadable("saved", "weights.safetensors")),
+        OSError,
+        "weights.safetensors",
+    ),
     # run folders and checkpoints
-    "resume without checkpoints": (lambda d: resume(d.damaged("run", "checkpoint/000000040.json", None).joinpath("nowhere")), FileNotFoundError, "nowhere"),
-    "resume with an edited table": (lambda d: resume(d.damaged("run", "metrics.csv", b"step\n1\n")), ValueError, "no checkpoint is whole"),
-    "resume with a damaged config.json": (lambda d: resume(d.damaged("run", "config.json", b"{}")), ValueError, "schema None"),
-    "checkpoint in no folder": (lambda d: newest_checkpoint(d.folder / "nowhere", []), FileNotFoundError, "there is no checkpoint"),
-    "description of no run": (lambda d: RunFolder(d.folder / "full").description(), FileNotFoundError, "expected a run folder"),
+    "resume without checkpoints": (
+        lambda d: resume(d.damaged("run", "checkpoint/000000040.json", None).joinpath("nowhere")),
+        FileNotFoundError,
+        "nowhere",
+    ),
+    "resume with an edited table": (
+        lambda d: resume(d.damaged("run", "metrics.csv", b"step\n1\n")),
+        ValueError,
+        "no checkpoint is whole",
+    ),
+    "resume with a damaged config.json": (
+        lambda d: resume(d.damaged("run", "config.json", b"{}")),
+        ValueError,
+        "schema None",
+    ),
+    "checkpoint in no folder": (
+        lambda d: newest_checkpoint(d.folder / "nowhere", []),
+        FileNotFoundError,
+        "there is no checkpoint",
+    ),
+    "description of no run": (
+        lambda d: RunFolder(d.folder / "full").description(),
+        FileNotFoundError,
+        "expected a run folder",
+    ),
     # tables and JSON
-    "table with an unknown column": (lambda d: Table(d.folder / "t.csv", ["a"]).append([{"b": 1}]), ValueError, "unknown column b"),
-    "table that was cut": (lambda d: read_table(d.damaged("run", "metrics.csv", b"step,loss\n1,2\n3") / "metrics.csv"), ValueError, "incomplete"),
-    "uneven table": (lambda d: read_table(d.damaged("run", "metrics.csv", b"step,loss\n1\n") / "metrics.csv"), ValueError, "expected 2"),
-    "NaN in JSON": (lambda d: write_json(d.folder / "x.json", {"x": float("nan")}), ValueError, "cannot be written as JSON"),
+    "table with an unknown column": (
+        lambda d: Table(d.folder / "t.csv", ["a"]).append([{"b": 1}]),
+        ValueError,
+        "unknown column b",
+    ),
+    "table that was cut": (
+        lambda d: read_table(d.damaged("run", "metrics.csv", b"step,loss\n1,2\n3") / "metrics.csv"),
+        ValueError,
+        "incomplete",
+    ),
+    "uneven table": (
+        lambda d: read_table(d.damaged("run", "metrics.csv", b"step,loss\n1\n") / "metrics.csv"),
+        ValueError,
+        "expected 2",
+    ),
+    "NaN in JSON": (
+        lambda d: write_json(d.folder / "x.json", {"x": float("nan")}),
+        ValueError,
+        "cannot be written as JSON",
+    ),
     # the functions
     "config of an unknown size": (lambda d: make_config(size="huge"), ValueError, "unknown size 'huge'"),
     "environment by a wrong name": (lambda d: make_env("Hoper-v5"), ValueError, "Did you mean 'Hopper-v5'?"),
     "reward of an unknown environment": (lambda d: reward_fn(gym.make("CartPole-v1")), ValueError, "CartPole-v1"),
-    "termination of an unknown environment": (lambda d: termination_fn(gym.make("CartPole-v1")), ValueError, "CartPole-v1"),
+    "termination of an unknown environment": (
+        lambda d: termination_fn(gym.make("CartPole-v1")),
+        ValueError,
+        "CartPole-v1",
+    ),
 }
 
 
 def files(folder: Path) -> dict[str, bytes | None]:
     skip = ("copy",)
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-            for path in sorted(folder.rglob("*")) if path.relative_to(folder).parts[0] not in skip}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if path.relative_to(folder).parts[0] not in skip
+    }
 
 
 def test_the_table_is_long_enough():

@@ -1,4 +1,5 @@
 """The bench returns rows with plausible content; how fast anything is, is never asserted."""
+
 import json
 
 import pytest
@@ -14,22 +15,41 @@ def test_rows_exist_and_are_positive():
     said = []
     rows = bench(["tiny"], repeats=2, env_id="Pendulum-v1", report=said.append)
     assert [(row.part, row.version) for row in rows] == [
-        ("update", "plain"), ("update", "eager"), ("dynamics batch", "eager"),
-        *((f"step: {part}", "eager") for part in ("environment", "dynamics", "updates", "the rest"))]
+        ("update", "plain"),
+        ("update", "eager"),
+        ("dynamics batch", "eager"),
+        *((f"step: {part}", "eager") for part in ("environment", "dynamics", "updates", "the rest")),
+    ]
     assert all(len(row.milliseconds) == 2 and row.median > 0.0 and row.precision == "float32" for row in rows)
     assert all(len(row.limit) == 2 and 0.0 < row.fraction < 1.0 for row in rows[:3])
     assert "tiny" in said[-1] and "% of limit" in said[-1]
 
 
 def test_rows_are_kept_as_json(tmp_path):
-    rows = bench(["tiny"], repeats=1, env_id="Pendulum-v1", report=lambda line: None, precisions=["bf16"], out=tmp_path / "bench.json")
+    rows = bench(
+        ["tiny"],
+        repeats=1,
+        env_id="Pendulum-v1",
+        report=lambda line: None,
+        precisions=["bf16"],
+        out=tmp_path / "bench.json",
+    )
     kept = json.loads((tmp_path / "bench.json").read_text())
     assert kept["conditions"]["env"] == "Pendulum-v1" and kept["conditions"]["threads"] >= 1
     assert [row["median"] for row in kept["rows"]] == [row.median for row in rows]
     assert {row["precision"] for row in kept["rows"] if row["version"] == "eager"} == {"bf16"}
 
 
-@pytest.mark.parametrize("algorithm, settings", [("mage", {}), ("mage-k", {}), ("dyna-td3", {}), ("mage-ddpg", {}), ("mage", dict(critic_layers=3, actor_layers=1, members=4))])
+@pytest.mark.parametrize(
+    "algorithm, settings",
+    [
+        ("mage", {}),
+        ("mage-k", {}),
+        ("dyna-td3", {}),
+        ("mage-ddpg", {}),
+        ("mage", dict(critic_layers=3, actor_layers=1, members=4)),
+    ],
+)
 def test_the_products_counted_from_shapes_are_those_that_are_computed(algorithm, settings):
     env = make_env("HalfCheetah-v5")
     learner = build_learner(make_config(algorithm, "tiny", warmup_steps=20, **settings), env)
@@ -56,8 +76,12 @@ def test_an_unknown_precision_is_refused_before_measuring():
 
 def test_candidates_alternate():
     calls = []
-    seconds = alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2, warm_up=1,
-                        clock=lambda: float(len(calls)))
+    seconds = alternate(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
+        repeats=2,
+        warm_up=1,
+        clock=lambda: float(len(calls)),
+    )
     assert "".join(calls) == "ababab"
     assert seconds == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
 

@@ -2,6 +2,7 @@
 
 Needs Debian's `chromium`; run by `make test-browser`. The site is built once, served from this machine, and every page is opened once.
 """
+
 from __future__ import annotations
 
 import json
@@ -23,15 +24,28 @@ from urllib.parse import unquote, urldefrag, urlsplit
 import pytest
 from test_site import build_site
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need the development environment: make install")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="the browser tests need the development environment: make install"
+)
 
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 EXPLORERS = {  # by name: the lesson, and the last line of the cell that shows it
-    "wave": ("05_right_values_wrong_slope", "wave"), "game": ("06_another_game", "game"), "one-step": ("11_dynamics", "one_step"), "episode": ("19_who_is_right", "episode"),
+    "wave": ("05_right_values_wrong_slope", "wave"),
+    "game": ("06_another_game", "game"),
+    "one-step": ("11_dynamics", "one_step"),
+    "episode": ("19_who_is_right", "episode"),
 }
 GRAVE = ("serious", "critical")
 
@@ -52,6 +66,7 @@ LOOK = """async () => {
 
 class Visit(NamedTuple):
     """What a page showed: complaints, its links and the places that a link can lead to."""
+
     complaints: list[str]
     links: list[str]
     ids: set[str]
@@ -106,11 +121,25 @@ def page(chromium):
 def listen(page, address: str) -> list[str]:
     """A list to which every error that the page meets is added: of the console, of scripts, of requests, and requests to elsewhere."""
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(f"console: {message.text}") if message.type == "error" else None)
+    page.on(
+        "console", lambda message: complaints.append(f"console: {message.text}") if message.type == "error" else None
+    )
     page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
     page.on("requestfailed", lambda request: complaints.append(f"request failed: {request.url}"))
-    page.on("response", lambda response: complaints.append(f"status {response.status}: {response.url}") if response.status >= 400 else None)
-    page.on("request", lambda request: None if request.url.startswith((address, "data:", "blob:")) else complaints.append(f"external: {request.url}"))
+    page.on(
+        "response",
+        lambda response: (
+            complaints.append(f"status {response.status}: {response.url}") if response.status >= 400 else None
+        ),
+    )
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith((address, "data:", "blob:"))
+            else complaints.append(f"external: {request.url}")
+        ),
+    )
     return complaints
 
 
@@ -119,7 +148,9 @@ def visit(page, address: str, name: str) -> Visit:
     complaints = listen(page, address)
     page.goto(address + name)
     seen = page.evaluate(LOOK)
-    complaints += [f"broken image: {url}" for url in seen["images"]] + [f"broken formula: {text}" for text in seen["formulas"]]
+    complaints += [f"broken image: {url}" for url in seen["images"]] + [
+        f"broken formula: {text}" for text in seen["formulas"]
+    ]
     complaints += [f"formula left as it was typed: {text[:80]}" for text in seen["unset"]]
     return Visit(complaints, seen["links"], set(seen["ids"]))
 
@@ -133,7 +164,9 @@ def broken_links(visits: dict[str, Visit], address: str, folder: Path) -> list[s
             if not url.startswith(address):
                 continue
             target = unquote(urlsplit(url).path).lstrip("/") or "index.html"
-            missing = not (folder / target).is_file() or (place and target in visits and unquote(place) not in visits[target].ids)
+            missing = not (folder / target).is_file() or (
+                place and target in visits and unquote(place) not in visits[target].ids
+            )
             broken += [f"{name}: {link.removeprefix(address)}"] if missing else []
     return broken
 
@@ -151,10 +184,21 @@ def violations(page) -> list[str]:
     """What axe-core finds on the open page and calls serious or critical."""
     from axe_playwright_python.sync_playwright import Axe
 
-    quiet = {name: {"enabled": False} for name in ("region", "heading-order", "landmark-unique")}  # slow, and none is more than moderate
-    options = {"resultTypes": ["violations"], "preload": False, "rules": quiet}  # preloading fetches style sheets under wrong addresses
+    quiet = {
+        name: {"enabled": False} for name in ("region", "heading-order", "landmark-unique")
+    }  # slow, and none is more than moderate
+    options = {
+        "resultTypes": ["violations"],
+        "preload": False,
+        "rules": quiet,
+    }  # preloading fetches style sheets under wrong addresses
     found = Axe().run(page, options=options).response["violations"]
-    return [f"{one['id']} ({one['impact']}): {node['html'][:160]}" for one in found if one["impact"] in GRAVE for node in one["nodes"][:3]]
+    return [
+        f"{one['id']} ({one['impact']}): {node['html'][:160]}"
+        for one in found
+        if one["impact"] in GRAVE
+        for node in one["nodes"][:3]
+    ]
 
 
 def crawl(address: str, names: list[str]) -> tuple[dict[str, Visit], list[str]]:
@@ -174,7 +218,9 @@ def crawl(address: str, names: list[str]) -> tuple[dict[str, Visit], list[str]]:
 
 
 def test_every_page_is_whole_and_accessible(site, folder):
-    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.html") if "_static" not in file.parts)
+    names = sorted(
+        file.relative_to(folder).as_posix() for file in folder.rglob("*.html") if "_static" not in file.parts
+    )
     assert "nbs/course/01_robot.html" in names and len(names) > 80
     with ThreadPoolExecutor(2) as threads:
         halves = list(threads.map(lambda half: crawl(site, half), (names[::2], names[1::2])))
@@ -184,7 +230,16 @@ def test_every_page_is_whole_and_accessible(site, folder):
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index.html", "nbs/course/05_right_values_wrong_slope.html", "api/critic.html", "_modules/mage_edu/critic.html", "search.html"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index.html",
+        "nbs/course/05_right_values_wrong_slope.html",
+        "api/critic.html",
+        "_modules/mage_edu/critic.html",
+        "search.html",
+    ],
+)
 def test_a_page_of_each_kind_has_contrast_in_both_modes(chromium, site, name, mode):
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme=mode)
     page = context.new_page()
@@ -202,7 +257,10 @@ def test_a_page_of_each_kind_has_contrast_in_both_modes(chromium, site, name, mo
         ("<script>fetch('http://127.0.0.1:9/x').catch(() => 0)</script>", "external: http://127.0.0.1:9/x"),
         ("<img src='data:image/png;base64,AAAA' alt='x'>", "broken image"),
         ("<span class='math'>\\(\\frac\\)</span><script src='_static/tex-svg-full.js'></script>", "broken formula"),
-        ("<span class='math'>\\(\\undefined\\)</span><script src='_static/tex-svg-full.js'></script>", "broken formula"),
+        (
+            "<span class='math'>\\(\\undefined\\)</span><script src='_static/tex-svg-full.js'></script>",
+            "broken formula",
+        ),
         ("<span class='math'>x</span>", "formula left as it was typed: x"),
         ("<img src='data:image/gif;base64,R0lGODlhAQABAAAAACw='>", "image-alt"),
         ("<p style='color: #999; background: #fff'>grey on white</p>", "color-contrast"),
@@ -225,7 +283,9 @@ def test_what_is_wrong_with_a_page_is_noticed(page, folder, tmp_path, body, comp
 def test_the_search_finds_the_agent(page, site):
     page.goto(site + "search.html?q=MAGEAgent")
     page.wait_for_selector("#search-results li a", timeout=20_000)
-    assert any("api/agent.html" in link.get_attribute("href") for link in page.query_selector_all("#search-results li a"))
+    assert any(
+        "api/agent.html" in link.get_attribute("href") for link in page.query_selector_all("#search-results li a")
+    )
 
 
 def test_there_is_one_search_box(page, site):
@@ -238,7 +298,13 @@ def in_python(name: str):
     from mage_edu.explorers import Explorer
 
     cells = json.loads((ROOT / "nbs" / "course" / f"{EXPLORERS[name][0]}.ipynb").read_text(encoding="utf-8"))["cells"]
-    html = next(text for cell in cells for output in cell.get("outputs", []) for text in ["".join(output.get("data", {}).get("text/html", ""))] if f"explorer-{name}" in text)
+    html = next(
+        text
+        for cell in cells
+        for output in cell.get("outputs", [])
+        for text in ["".join(output.get("data", {}).get("text/html", ""))]
+        if f"explorer-{name}" in text
+    )
     return Explorer.from_page(html)
 
 
@@ -298,16 +364,36 @@ def lab(tmp_path_factory) -> Iterator[str]:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(".*"))
     for name, (lesson, line) in EXPLORERS.items():
         until(line, root / "nbs" / "course" / f"{lesson}.ipynb", f"explorer_{name}.ipynb")
-    until("await dashboard.watch(run, 3_000, act_in(config, env, parts), learn_from(config, parts), report)", root / "nbs" / "course" / "16_loop.ipynb", "dashboard.ipynb")
+    until(
+        "await dashboard.watch(run, 3_000, act_in(config, env, parts), learn_from(config, parts), report)",
+        root / "nbs" / "course" / "16_loop.ipynb",
+        "dashboard.ipynb",
+    )
     places = {f"JUPYTER_{kind}_DIR": str(home / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
     places |= {f"JUPYTERLAB_{kind}_DIR": str(home / kind) for kind in ("SETTINGS", "WORKSPACES")}
     (home / "SETTINGS" / "@jupyterlab" / "apputils-extension").mkdir(parents=True)
     settings = {"fetchNews": "false", "checkForUpdates": False}
-    (home / "SETTINGS" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings").write_text(json.dumps(settings), encoding="utf-8")
+    (home / "SETTINGS" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings").write_text(
+        json.dumps(settings), encoding="utf-8"
+    )
     port = free_port()
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-               "--IdentityProvider.token=", f"--ServerApp.root_dir={root}"]
-    environment = os.environ | places | {"IPYTHONDIR": str(home / "ipython"), "OMP_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        f"--ServerApp.root_dir={root}",
+    ]
+    environment = (
+        os.environ
+        | places
+        | {"IPYTHONDIR": str(home / "ipython"), "OMP_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    )
     log = (home / "log").open("w+", encoding="utf-8")
     server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
@@ -335,13 +421,21 @@ def run_all(page, lab: str, notebook: str) -> None:
 def wait_until_run(page, seconds: float) -> None:
     """Wait until no cell is running or waiting, and no cell shows an error."""
     page.wait_for_timeout(1_000)
-    page.wait_for_function("() => ![...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))", timeout=1_000 * seconds)
+    page.wait_for_function(
+        "() => ![...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))",
+        timeout=1_000 * seconds,
+    )
     page.get_by_text("Python 3 (ipykernel) | Idle").first.wait_for(timeout=60_000)
 
 
 def no_error(page) -> bool:
     """Whether no cell shows an error or a warning."""
-    return page.locator("[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type='application/vnd.jupyter.error']").count() == 0
+    return (
+        page.locator(
+            "[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type='application/vnd.jupyter.error']"
+        ).count()
+        == 0
+    )
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
@@ -354,7 +448,9 @@ def test_an_explorer_moves_in_jupyterlab(page, lab, name):
         before, value = picture.get_attribute("src"), readout.text_content()
         slider.locator("[role=slider]").focus()
         page.keyboard.press("ArrowRight")
-        page.wait_for_function("([before]) => document.querySelector('.widget-html img').src !== before", arg=[before], timeout=20_000)
+        page.wait_for_function(
+            "([before]) => document.querySelector('.widget-html img').src !== before", arg=[before], timeout=20_000
+        )
         assert readout.text_content() != value
         assert len(picture.get_attribute("alt")) > 40
 
@@ -365,7 +461,9 @@ def test_the_stop_button_ends_a_run_cleanly(page, lab):
     page.wait_for_timeout(3_000)
     page.get_by_role("button", name="Stop", exact=True).click()
     wait_until_run(page, 60)
-    (said,) = [text for text in page.locator(".jp-RenderedText").all_text_contents() if "steps; last three episodes" in text]
+    (said,) = [
+        text for text in page.locator(".jp-RenderedText").all_text_contents() if "steps; last three episodes" in text
+    ]
     assert 0 < int(said.split()[0]) < 3_000
     assert page.get_by_role("button", name="Stop", exact=True).count() == 0, "what was live is gone"
     assert no_error(page)

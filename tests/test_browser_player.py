@@ -1,4 +1,5 @@
 """The player in a browser: from the same start it is paid what Python is paid, its buttons and keys work, and nothing comes from elsewhere."""
+
 from __future__ import annotations
 
 import shutil
@@ -17,8 +18,16 @@ from mage_edu import web
 pytestmark = pytest.mark.browser
 sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 STEPS = 1000
 
 
@@ -31,6 +40,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 class Site(NamedTuple):
     """A folder of pages, and where it is served."""
+
     address: str
     folder: Path
 
@@ -47,10 +57,14 @@ def site(tmp_path_factory) -> Site:
     page = (Path(web.__file__).parent / "page" / "index.html").read_text(encoding="utf-8")
     for name in [*(agent.name for agent in AGENTS.iterdir()), *LINEAR]:
         copy_agent(name, folder / "agents" / name, STEPS)
-        (folder / f"{name}.html").write_text(page.replace('data-agents="agent"', f'data-agents="agents/{name}"'), encoding="utf-8")
+        (folder / f"{name}.html").write_text(
+            page.replace('data-agents="agent"', f'data-agents="agents/{name}"'), encoding="utf-8"
+        )
     three = 'data-agents="agents/untrained agents/dyna-td3 agents/mage"'
     (folder / "three.html").write_text(page.replace('data-agents="agent"', three), encoding="utf-8")
-    (folder / "missing.html").write_text(page.replace('data-agents="agent"', 'data-agents="agents/nobody"'), encoding="utf-8")
+    (folder / "missing.html").write_text(
+        page.replace('data-agents="agent"', 'data-agents="agents/nobody"'), encoding="utf-8"
+    )
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield Site(f"http://127.0.0.1:{server.server_port}", folder)
@@ -72,7 +86,10 @@ def visit(browser, site):
     page, problems = context.new_page(), []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("request", lambda request: problems.append(request.url) if not request.url.startswith((site.address, "data:")) else None)
+    page.on(
+        "request",
+        lambda request: problems.append(request.url) if not request.url.startswith((site.address, "data:")) else None,
+    )
     page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
 
     def opened(name: str):

@@ -1,4 +1,5 @@
 """The command line: what it refuses, and one tour through its commands."""
+
 import os
 import subprocess
 import sys
@@ -8,14 +9,32 @@ import torch
 
 from mage_edu import cli
 
-TINY = ["--env", "Pendulum-v1", "--size", "tiny", "--warmup-steps", "60", "--eval-interval", "100", "--eval-episodes", "2",
-        "--dynamics-batches", "5"]
+TINY = [
+    "--env",
+    "Pendulum-v1",
+    "--size",
+    "tiny",
+    "--warmup-steps",
+    "60",
+    "--eval-interval",
+    "100",
+    "--eval-episodes",
+    "2",
+    "--dynamics-batches",
+    "5",
+]
 MISTAKES = {  # what was wrong: (arguments, a part of the message)
     "environment": ("train --env HalfCheetah --out run", "Did you mean 'HalfCheetah-v5'"),
     "discrete actions": ("train --env CartPole-v1 --out run", "expected a bounded Box (continuous actions)"),
     "package that is not there": ("train --env nowhere:Robot-v0 --out run", "the package 'nowhere' cannot be imported"),
-    "known where nothing is known": ("train --env MountainCarContinuous-v0 --reward known --out run", "has no formulas here"),
-    "data that are not there": ("train --env Pendulum-v1 --data nowhere.npz --out run", "there is no such file of recorded transitions"),
+    "known where nothing is known": (
+        "train --env MountainCarContinuous-v0 --reward known --out run",
+        "has no formulas here",
+    ),
+    "data that are not there": (
+        "train --env Pendulum-v1 --data nowhere.npz --out run",
+        "there is no such file of recorded transitions",
+    ),
     "data of another kind": ("train --env Pendulum-v1 --data file --out run", "ends in .npz or .safetensors"),
     "algorithm": ("train --algorithm mgae --out run", "Did you mean 'mage'"),
     "size": ("train --size labtop --out run", "Did you mean 'laptop'"),
@@ -75,8 +94,16 @@ def test_a_mistake_costs_one_line_and_nothing_on_disk(mistake, desk, capsys):
     assert files(desk) == before
 
 
-@pytest.mark.parametrize("line, part", [
-    ("train --steps ten", "--steps"), ("trian", "train"), ("train --discont 0.9", "--discont"), ("evaluate", "PATH"), ("", "train")])
+@pytest.mark.parametrize(
+    "line, part",
+    [
+        ("train --steps ten", "--steps"),
+        ("trian", "train"),
+        ("train --discont 0.9", "--discont"),
+        ("evaluate", "PATH"),
+        ("", "train"),
+    ],
+)
 def test_words_that_cannot_be_parsed_end_with_status_2(line, part, desk, capsys):
     before = files(desk)
     with pytest.raises(SystemExit) as ended:
@@ -102,13 +129,16 @@ def test_an_unexpected_error_is_called_a_defect_and_debug_shows_it(desk, monkeyp
 
 def test_a_closed_pipe_is_no_error(desk):
     command = f"{sys.executable} -c 'import sys; from mage_edu.cli import main; sys.exit(main([\"envs\"]))' | head -0"
-    ended = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=os.path.dirname(__file__))
+    ended = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=os.path.dirname(__file__)
+    )
     assert ended.returncode == 0 and ended.stderr == ""
 
 
 def test_ctrl_c_ends_with_status_130(desk, monkeypatch, capsys):
     def interrupted(agent, steps, progress_bar):
         raise KeyboardInterrupt("stopped at step 7. Everything is kept")
+
     monkeypatch.setattr("mage_edu.agent.MAGEAgent.learn", interrupted)
     assert cli.main(["train", *TINY, "--steps", "100", "--out", "run"]) == 130
     assert "mage-edu: stopped at step 7. Everything is kept" in capsys.readouterr().err
@@ -127,7 +157,11 @@ def test_the_tour(desk, capsys, monkeypatch):
     command = ["train", *TINY, "--steps", "300", "--video", "--threads", "1", "--discount", "0.95"]
     assert cli.main([*command, "--out", "run"]) == 0
     out = capsys.readouterr().out
-    assert "evaluation at step 300: mean return -" in out and "curve: run/curve.png" in out and "video: run/video.mp4" in out
+    assert (
+        "evaluation at step 300: mean return -" in out
+        and "curve: run/curve.png" in out
+        and "video: run/video.mp4" in out
+    )
     assert (desk / "run" / "curve.png").stat().st_size > 0 and (desk / "run" / "video.mp4").stat().st_size > 0
     assert '"discount": 0.95' in (desk / "run" / "config.json").read_text()
 
@@ -149,6 +183,7 @@ def test_the_tour(desk, capsys, monkeypatch):
 
     def no_pictures(agent, path, seed=0):
         raise RuntimeError("rendering does not work here; install libegl1")
+
     monkeypatch.setattr("mage_edu.agent.MAGEAgent.video", no_pictures)
     capsys.readouterr()
     assert cli.main(["video", "run"]) == 1
@@ -166,7 +201,12 @@ def test_without_out_the_next_free_folder_is_taken(desk, capsys):
 
 def test_runs_that_differ_in_their_seed_share_a_label_and_environments_do_not_mix(desk, capsys):
     for name, env, seed in (("a", "Pendulum-v1", "0"), ("b", "Pendulum-v1", "1"), ("c", "InvertedPendulum-v5", "0")):
-        assert cli.main(["train", *TINY, "--env", env, "--algorithm", "td3", "--steps", "100", "--seed", seed, "--out", name]) == 0
+        assert (
+            cli.main(
+                ["train", *TINY, "--env", env, "--algorithm", "td3", "--steps", "100", "--seed", seed, "--out", name]
+            )
+            == 0
+        )
     assert cli.main(["plot", "a", "b"]) == 0
     assert cli.main(["plot", "a", "c", "--out", "mixed.png"]) == 2
     assert "InvertedPendulum-v5, Pendulum-v1" in capsys.readouterr().err
@@ -175,13 +215,33 @@ def test_runs_that_differ_in_their_seed_share_a_label_and_environments_do_not_mi
 
 def test_a_sweep_with_a_failure_ends_with_status_1(desk, capsys):
     overrides = "warmup_steps=60,eval_interval=100,eval_episodes=2"
-    command = ["sweep", "--envs", "Pendulum-v1", "--algorithms", "td3", "--seeds", "0", "1", "--steps", "100", "--size", "tiny",
-               "--out", "sweep", "--overrides", overrides]
+    command = [
+        "sweep",
+        "--envs",
+        "Pendulum-v1",
+        "--algorithms",
+        "td3",
+        "--seeds",
+        "0",
+        "1",
+        "--steps",
+        "100",
+        "--size",
+        "tiny",
+        "--out",
+        "sweep",
+        "--overrides",
+        overrides,
+    ]
     folder = desk / "sweep" / "Pendulum-v1" / f"td3-{overrides}"
     blocked = folder / "seed-1" / "agent"
     assert cli.main(command) == 0
     out = capsys.readouterr().out
-    assert "2 seeds: mean -" in out and (desk / "sweep" / "sweep.csv").exists() and (desk / "sweep" / "Pendulum-v1.png").exists()
+    assert (
+        "2 seeds: mean -" in out
+        and (desk / "sweep" / "sweep.csv").exists()
+        and (desk / "sweep" / "Pendulum-v1.png").exists()
+    )
     assert blocked.exists()
     command[command.index("td3")] = "dyna-td3"
     (desk / "sweep" / "Pendulum-v1" / f"dyna-td3-{overrides}").write_text("a file in the way")
@@ -190,12 +250,23 @@ def test_a_sweep_with_a_failure_ends_with_status_1(desk, capsys):
 
 
 def test_help_is_readable_and_loads_no_torch(tmp_path):
-    code = ("import sys\nfrom mage_edu.cli import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
-            "    print('heavy:', [name for name in ('torch', 'gymnasium', 'mujoco', 'scipy', 'matplotlib') if name in sys.modules])")
-    for arguments, part in ((["--help"], "Train one agent"), (["train", "--help"], "weight of the TD error"),
-                            (["sweep", "--help"], "runs at once"), (["train", "--help"], "new run folder")):
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path,
-                              env={**os.environ, "COLUMNS": "200"})
+    code = (
+        "import sys\nfrom mage_edu.cli import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
+        "    print('heavy:', [name for name in ('torch', 'gymnasium', 'mujoco', 'scipy', 'matplotlib') if name in sys.modules])"
+    )
+    for arguments, part in (
+        (["--help"], "Train one agent"),
+        (["train", "--help"], "weight of the TD error"),
+        (["sweep", "--help"], "runs at once"),
+        (["train", "--help"], "new run folder"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "200"},
+        )
         assert done.returncode == 0 and part in done.stdout, done.stdout + done.stderr
         assert "heavy: []" in done.stdout
 
@@ -206,11 +277,47 @@ def test_an_environment_nobody_knows_trains_from_recorded_transitions(desk, caps
 
     env = "gymnasium:MountainCarContinuous-v0"
     write_arrays(desk / "data.npz", record(make_env(env), 80))
-    few = ["--size", "tiny", "--eval-interval", "20", "--eval-episodes", "1", "--eval-max-steps", "30", "--dynamics-batches", "3"]
+    few = [
+        "--size",
+        "tiny",
+        "--eval-interval",
+        "20",
+        "--eval-episodes",
+        "1",
+        "--eval-max-steps",
+        "30",
+        "--dynamics-batches",
+        "3",
+    ]
     assert cli.main(["train", "--env", env, "--steps", "20", "--data", "data.npz", *few]) == 0
     assert "are learned from its transitions" in capsys.readouterr().out
     run = desk / "runs" / "gymnasium-MountainCarContinuous-v0-mage-1"
-    assert cli.main(["resume", str(run), "--steps", "30"]) == 0 and cli.main(["evaluate", str(run), "--episodes", "1"]) == 0
-    assert cli.main(["sweep", "--envs", env, "--algorithms", "td3", "--seeds", "0", "--steps", "210", "--size", "tiny", "--out", "sweep",
-                     "--overrides", "eval_episodes=1,eval_interval=210"]) == 0
-    assert (desk / "sweep" / "gymnasium-MountainCarContinuous-v0" / "td3-eval_episodes=1,eval_interval=210" / "seed-0").is_dir()
+    assert (
+        cli.main(["resume", str(run), "--steps", "30"]) == 0
+        and cli.main(["evaluate", str(run), "--episodes", "1"]) == 0
+    )
+    assert (
+        cli.main(
+            [
+                "sweep",
+                "--envs",
+                env,
+                "--algorithms",
+                "td3",
+                "--seeds",
+                "0",
+                "--steps",
+                "210",
+                "--size",
+                "tiny",
+                "--out",
+                "sweep",
+                "--overrides",
+                "eval_episodes=1,eval_interval=210",
+            ]
+        )
+        == 0
+    )
+    assert (
+        desk / "sweep" / "gymnasium-MountainCarContinuous-v0" / "td3-eval_episodes=1,eval_interval=210" / "seed-0"
+    ).is_dir()

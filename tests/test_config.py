@@ -1,4 +1,5 @@
 """The configuration refuses what cannot work, and named rows say what they promise."""
+
 import dataclasses
 import inspect
 import json
@@ -10,7 +11,9 @@ from mage_edu.config import ALGORITHMS, SIZES, Config, Settings, make_config, un
 from mage_edu.engine.storage import saved_settings
 
 FIELDS = dataclasses.fields(Config)
-NOT_ZERO = [field.name for field in FIELDS if field.metadata and (field.metadata["above"] == 0 or field.metadata["low"] == 1)]
+NOT_ZERO = [
+    field.name for field in FIELDS if field.metadata and (field.metadata["above"] == 0 or field.metadata["low"] == 1)
+]
 NUMBERS = [field.name for field in dataclasses.fields(Config) if field.type in (int, float)]
 
 
@@ -20,7 +23,9 @@ def test_every_algorithm_is_possible_at_every_size(algorithm, size):
     config = make_config(algorithm, size)
     expected = {**SIZES[size], **ALGORITHMS[algorithm], "algorithm": algorithm, "size": size}
     assert {name: getattr(config, name) for name in expected} == expected
-    assert config.uses_model == (config.real_share < 1.0 or config.stored_slope or config.horizon > 1 or config.actor_horizon > 0)
+    assert config.uses_model == (
+        config.real_share < 1.0 or config.stored_slope or config.horizon > 1 or config.actor_horizon > 0
+    )
 
 
 def test_layers_win_in_order():
@@ -126,8 +131,16 @@ def test_possible_neighbours_of_the_impossible():
     assert make_config("mage", "tiny", value_weight=0.0).gradient_weight > 0
     assert make_config("td3", "tiny", batch_size=10, members=4).batch_size == 10  # no model, nothing to split
     assert make_config("td3", "tiny", horizon=2).uses_model and make_config("td3", "tiny", actor_horizon=1).uses_model
-    assert make_config("mage", "tiny", batch_size=10, members=4, dynamics_sampling="moments").uses_model  # nothing is split
-    assert [make_config(dynamics_validation=v).validation_period for v in (0.0, 0.5, 0.25, 0.1, 0.03)] == [0, 2, 4, 10, 33]
+    assert make_config(
+        "mage", "tiny", batch_size=10, members=4, dynamics_sampling="moments"
+    ).uses_model  # nothing is split
+    assert [make_config(dynamics_validation=v).validation_period for v in (0.0, 0.5, 0.25, 0.1, 0.03)] == [
+        0,
+        2,
+        4,
+        10,
+        33,
+    ]
     assert make_config("mage", "tiny", actor_horizon=2, actor_horizon_mean=True).gradient_weight > 0
 
 
@@ -160,17 +173,25 @@ def test_a_row_of_ones_own_is_a_row_and_a_saved_run_does_not_need_it(monkeypatch
 
 
 def test_the_share_is_rounded_to_the_members_and_imagination_is_never_rounded_away():
-    count = lambda share, batch=128, members=4: make_config("dyna-half", real_share=share, batch_size=batch, members=members).stored_count(batch)
+    count = lambda share, batch=128, members=4: make_config(
+        "dyna-half", real_share=share, batch_size=batch, members=members
+    ).stored_count(batch)
     assert [count(share) for share in (0.0, 0.05, 0.5, 0.51, 0.95, 0.999, 1.0)] == [0, 8, 64, 64, 120, 124, 128]
     for share in (0.01, 0.3, 0.7, 0.97):
         for batch, members in ((128, 4), (96, 8), (30, 5)):
             stored = count(share, batch, members)
-            assert (batch - stored) % members == 0 < batch - stored and abs(stored - share * batch) <= max(members / 2, members - (1 - share) * batch) + 1e-9
+            assert (batch - stored) % members == 0 < batch - stored and abs(stored - share * batch) <= max(
+                members / 2, members - (1 - share) * batch
+            ) + 1e-9
 
 
 def test_settings_that_are_gone_are_named_where_they_had_a_meaning(recwarn):
     config = make_config("mage", "tiny")
-    assert make_config(**saved_settings(config.to_dict() | {"on_divergence": "stop", "dynamics_early_choice": False})) == config and not recwarn
+    assert (
+        make_config(**saved_settings(config.to_dict() | {"on_divergence": "stop", "dynamics_early_choice": False}))
+        == config
+        and not recwarn
+    )
     with pytest.warns(UserWarning, match="the setting on_divergence of this run is gone"):
         assert make_config(**saved_settings(config.to_dict() | {"on_divergence": "reset"})) == config
 

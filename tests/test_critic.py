@@ -1,4 +1,5 @@
 """The written-out action-gradient against autograd, first and second derivatives, over depths, widths and dtypes."""
+
 import copy
 
 import pytest
@@ -19,7 +20,9 @@ def inputs(obs_dim: int, act_dim: int, dtype: torch.dtype, batch: int = 32) -> t
 
 def by_autograd(critic: Critic, obs, action, create_graph=False):
     own = critic.stack(action).clone().requires_grad_()
-    value = mlp(torch.cat([critic.stack(obs), own], -1), critic.layers(), critic.layer_norm, critic.activation).squeeze(-1)
+    value = mlp(torch.cat([critic.stack(obs), own], -1), critic.layers(), critic.layer_norm, critic.activation).squeeze(
+        -1
+    )
     return value, torch.autograd.grad(value.sum(), own, create_graph=create_graph)[0]
 
 
@@ -65,7 +68,8 @@ def test_one_backward_pass_equals_double_backward(layers, layer_norm, activation
     target = torch.randn(32, 2, dtype=torch.float64, generator=seeded(3))
     gradients = []
     for value, action_gradient in (
-        critic.value_and_action_gradient(obs, action), by_autograd(critic, obs, action, create_graph=True),
+        critic.value_and_action_gradient(obs, action),
+        by_autograd(critic, obs, action, create_graph=True),
     ):
         critic.zero_grad(set_to_none=True)
         (value.square().mean() + torch.linalg.vector_norm(target - action_gradient, dim=-1).mean()).backward()

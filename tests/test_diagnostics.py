@@ -1,4 +1,5 @@
 """The diagnostics against problems whose answers are known, and beside runs that they must not touch."""
+
 import dataclasses
 import math
 from pathlib import Path
@@ -45,13 +46,27 @@ from mage_edu.lqr import (
 )
 from mage_edu.targets import World
 
-SMALL = dict(size="tiny", seed=0, warmup_steps=40, eval_interval=60, eval_episodes=1, log_interval=30, checkpoint_interval=50, batch_size=16,
-             dynamics_interval=20, dynamics_batches=5, actor_width=16, critic_width=16, dynamics_width=16)
+SMALL = dict(
+    size="tiny",
+    seed=0,
+    warmup_steps=40,
+    eval_interval=60,
+    eval_episodes=1,
+    log_interval=30,
+    checkpoint_interval=50,
+    batch_size=16,
+    dynamics_interval=20,
+    dynamics_batches=5,
+    actor_width=16,
+    critic_width=16,
+    dynamics_width=16,
+)
 QUICK = dict(diagnose_states=4, diagnose_horizon=5)
 
 
 class Linear:
     """s' = A s + B a in the shape of a model of one member."""
+
     members = 1
 
     def __init__(self, A, B):
@@ -76,7 +91,12 @@ def problem(seed, n=3, m=2):
     generator = torch.Generator().manual_seed(seed)
     lqr, K = random_lqr(generator, n, m)
     bound = torch.ones(m, dtype=torch.float64)
-    world = World(Linear(lqr.A, lqr.B), lambda obs, action, next_obs: quadratic(lqr.C, obs, action), never, ActionScale(-bound, bound))
+    world = World(
+        Linear(lqr.A, lqr.B),
+        lambda obs, action, next_obs: quadratic(lqr.C, obs, action),
+        never,
+        ActionScale(-bound, bound),
+    )
     actor = torch.nn.Linear(n, m, bias=False, dtype=torch.float64)
     actor.weight.data.copy_(K)
     obs = torch.randn(64, n, generator=generator, dtype=torch.float64) @ torch.linalg.cholesky(second_moment(lqr, K)).T
@@ -110,7 +130,10 @@ def test_the_row_of_a_critic_that_is_right_and_of_one_that_is_not(seed, algorith
     lqr, K, world, actor, obs, M = problem(seed)
     config = make_config(algorithm, "tiny", discount=lqr.discount, diagnose_horizon=400)
     right = critic_row(config, world, world, actor, Quadratic(M), obs)
-    assert all(abs(right[name] - 1.0) < 1e-6 for name in ("value_correlation", "q_gradient_cosine", "q_gradient_self", "policy_gradient_self"))
+    assert all(
+        abs(right[name] - 1.0) < 1e-6
+        for name in ("value_correlation", "q_gradient_cosine", "q_gradient_self", "policy_gradient_self")
+    )
     assert right["q_gradient_error"] < 1e-6 and abs(right["value"] - right["discounted_return"]) < 1e-9
     change = torch.zeros_like(M)
     change[:3, 3:] = torch.randn(3, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -130,7 +153,12 @@ def test_what_a_look_ahead_actor_climbs_is_judged_not_its_critic():
     config = make_config("maac", "tiny", discount=lqr.discount, diagnose_horizon=400)
     row = critic_row(config, world, world, actor, blind, obs)
     assert row["q_gradient_cosine"] == 0.0 and row["policy_gradient_cosine"] > 0.5
-    assert critic_row(dataclasses.replace(config, actor_horizon=0), world, world, actor, blind, obs)["policy_gradient_cosine"] == 0.0
+    assert (
+        critic_row(dataclasses.replace(config, actor_horizon=0), world, world, actor, blind, obs)[
+            "policy_gradient_cosine"
+        ]
+        == 0.0
+    )
     members = Linear(lqr.A, lqr.B)
     members.members = 4  # more of the same member changes nothing
     doubled = climbed_direction(config, dataclasses.replace(world, dynamics=members), actor, Quadratic(M), obs)
@@ -138,7 +166,12 @@ def test_what_a_look_ahead_actor_climbs_is_judged_not_its_critic():
 
 
 def test_a_rollout_ends_where_its_world_does():
-    counting = World(Linear(torch.eye(1), torch.ones(1, 1)), lambda o, a, n: n[..., 0], lambda o, a, n: n[..., 0] > 2.5, ActionScale(-torch.ones(1), torch.ones(1)))
+    counting = World(
+        Linear(torch.eye(1), torch.ones(1, 1)),
+        lambda o, a, n: n[..., 0],
+        lambda o, a, n: n[..., 0] > 2.5,
+        ActionScale(-torch.ones(1), torch.ones(1)),
+    )
     returns = rollout_return(counting, torch.ones_like, torch.tensor([[0.0], [1.0], [9.0]]), torch.ones(3, 1), 0.5, 10)
     assert returns.tolist() == [1 + 0.5 * 2 + 0.25 * 3, 2 + 0.5 * 3, 10]
 
@@ -146,7 +179,12 @@ def test_a_rollout_ends_where_its_world_does():
 @pytest.mark.parametrize("name", ["Walker2d-v5", "Pusher-v5"])
 def test_a_rollout_from_a_stored_state_pays_what_the_real_environment_pays(name):
     diagnoser, env = Diagnoser(make_config("mage", "tiny"), lambda: make_env(name)), make_env(name)
-    feedback = 0.1 * torch.randn(env.observation_space.shape[0], env.action_space.shape[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    feedback = 0.1 * torch.randn(
+        env.observation_space.shape[0],
+        env.action_space.shape[0],
+        generator=torch.Generator().manual_seed(0),
+        dtype=torch.float64,
+    )
     policy = lambda obs: torch.tanh(obs @ feedback)
     obs, rewards = torch.as_tensor(env.reset(seed=0)[0])[None], []
     start = obs, diagnoser.truth.state_of(env)
@@ -156,14 +194,23 @@ def test_a_rollout_from_a_stored_state_pays_what_the_real_environment_pays(name)
         rewards.append(reward)
         obs = torch.as_tensor(next_obs)[None]
         assert not terminated
-    returns = rollout_return(diagnoser.world, policy, start[0], policy(start[0]), 0.9, 6, torch.as_tensor(start[1])[None])
+    returns = rollout_return(
+        diagnoser.world, policy, start[0], policy(start[0]), 0.9, 6, torch.as_tensor(start[1])[None]
+    )
     assert abs(returns.item() - sum(0.9**i * r for i, r in enumerate(rewards))) < 1e-6
 
 
 def test_moves_of_the_action_stay_inside():
     seen = []
-    watching = World(Linear(torch.eye(1), torch.ones(1, 1)), lambda o, a, n: seen.append(a) or 2.0 * a[..., 0], never, ActionScale(-torch.ones(1), torch.ones(1)))
-    slopes = true_action_gradient(watching, torch.zeros_like, torch.zeros(2, 1), torch.tensor([[1.0], [0.0]]), 0.9, 1, 0.3)
+    watching = World(
+        Linear(torch.eye(1), torch.ones(1, 1)),
+        lambda o, a, n: seen.append(a) or 2.0 * a[..., 0],
+        never,
+        ActionScale(-torch.ones(1), torch.ones(1)),
+    )
+    slopes = true_action_gradient(
+        watching, torch.zeros_like, torch.zeros(2, 1), torch.tensor([[1.0], [0.0]]), 0.9, 1, 0.3
+    )
     assert torch.allclose(slopes, torch.full((2, 1), 2.0)) and max(a.abs().max() for a in seen) <= 1.0
 
 
@@ -172,14 +219,26 @@ def ensemble(seed=0):
 
 
 def test_predictions_of_an_ensemble_are_those_of_its_members():
-    model, draw = ensemble(), lambda dim: torch.randn(10, dim, generator=torch.Generator().manual_seed(dim), dtype=torch.float64)
+    model, draw = (
+        ensemble(),
+        lambda dim: torch.randn(10, dim, generator=torch.Generator().manual_seed(dim), dtype=torch.float64),
+    )
     obs, action = draw(3), draw(2)
     mean, log_var = model.predict(model.stack(obs), model.stack(action))
     prediction = predict(model, obs, action)
     assert torch.allclose(prediction.means, obs + mean) and torch.allclose(prediction.stds, torch.exp(0.5 * log_var))
-    samples = obs + mean + torch.exp(0.5 * log_var) * torch.randn(20_000, *mean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert torch.allclose(prediction.mean, samples.mean((0, 1)), atol=0.01) and torch.allclose(prediction.std, samples.flatten(0, 1).std(0), rtol=0.01)
-    assert torch.allclose(one_step_error(prediction, obs, prediction.mean), torch.zeros(3, dtype=torch.float64), atol=1e-12)
+    samples = (
+        obs
+        + mean
+        + torch.exp(0.5 * log_var)
+        * torch.randn(20_000, *mean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    )
+    assert torch.allclose(prediction.mean, samples.mean((0, 1)), atol=0.01) and torch.allclose(
+        prediction.std, samples.flatten(0, 1).std(0), rtol=0.01
+    )
+    assert torch.allclose(
+        one_step_error(prediction, obs, prediction.mean), torch.zeros(3, dtype=torch.float64), atol=1e-12
+    )
     model.sampling = "moments"  # what training draws from does not change what the members say
     assert torch.allclose(predict(model, obs, action).means, prediction.means) and model.sampling == "moments"
     model.sampling, model.kind = "member", "probabilistic"
@@ -196,7 +255,13 @@ def test_coverage_of_an_ensemble_that_made_the_data_itself():
 
 
 def test_k_steps_follow_each_member():
-    model, pieces = ensemble(), Episode(torch.randn(6, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)), torch.zeros(6, 2, 2, dtype=torch.float64))
+    model, pieces = (
+        ensemble(),
+        Episode(
+            torch.randn(6, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)),
+            torch.zeros(6, 2, 2, dtype=torch.float64),
+        ),
+    )
     still, errors = torch.zeros(6, 3, dtype=torch.float64), torch.zeros(2, 4, 6, 3, dtype=torch.float64)
     for member in range(4):
         obs = pieces.obs[:, 0]
@@ -204,7 +269,9 @@ def test_k_steps_follow_each_member():
             mean, _ = model.predict(model.stack(obs), model.stack(pieces.action[:, i]))
             obs = obs + mean[member]
             errors[i, member] = obs - pieces.obs[:, i + 1]
-    expected = torch.stack([errors[i].square().mean((0, 1)).sqrt() / (pieces.obs[:, i + 1] - pieces.obs[:, 0]).std(0) for i in range(2)])
+    expected = torch.stack(
+        [errors[i].square().mean((0, 1)).sqrt() / (pieces.obs[:, i + 1] - pieces.obs[:, 0]).std(0) for i in range(2)]
+    )
     assert torch.allclose(k_step_error(model, pieces), expected) and still.abs().sum() == 0
 
 
@@ -215,12 +282,22 @@ def test_the_models_jacobian_is_its_own():
     obs, action = torch.stack([angle.cos(), angle.sin(), angle], -1), torch.zeros(5, 1, dtype=torch.float64)
     unit = torch.tensor([0.5, torch.nan, 2.0], dtype=torch.float64)
     found = jacobian_agreement(pendulum, truth, obs, action, unit)
-    by_autograd = lambda f: torch.stack([torch.autograd.functional.jacobian(lambda a: f(o[None], a[None])[0], x)[:, 0] for o, x in zip(obs, action)])
+    by_autograd = lambda f: torch.stack(
+        [torch.autograd.functional.jacobian(lambda a: f(o[None], a[None])[0], x)[:, 0] for o, x in zip(obs, action)]
+    )
     member = lambda i: lambda o, a: pendulum.sample(o.expand(2, 3), a.expand(2, 1), torch.zeros(2, 3))[i][None]
     keep = lambda jacobian: (jacobian / unit)[:, [0, 2]]
-    ours, theirs = torch.cat([keep(by_autograd(member(i))) for i in range(2)]), keep(by_autograd(truth.sample)).repeat(2, 1)
-    assert abs(found.cosine - agreement(ours, theirs).cosine) < 1e-5 and abs(found.error - agreement(ours, theirs).error) < 1e-5
-    assert agreement(keep(by_autograd(truth.sample)), keep(by_autograd(truth.sample))).error < 1e-12 and model.members == 4
+    ours, theirs = (
+        torch.cat([keep(by_autograd(member(i))) for i in range(2)]),
+        keep(by_autograd(truth.sample)).repeat(2, 1),
+    )
+    assert (
+        abs(found.cosine - agreement(ours, theirs).cosine) < 1e-5
+        and abs(found.error - agreement(ours, theirs).error) < 1e-5
+    )
+    assert (
+        agreement(keep(by_autograd(truth.sample)), keep(by_autograd(truth.sample))).error < 1e-12 and model.members == 4
+    )
 
 
 def test_a_dimension_that_never_changes_is_left_out():
@@ -234,20 +311,37 @@ def test_a_dimension_that_never_changes_is_left_out():
 
 
 def test_pieces_never_cross_from_one_episode_into_the_next():
-    episodes = [Episode(torch.arange(4.0)[:, None], torch.arange(3.0)[:, None]), Episode(10 + torch.arange(3.0)[:, None], 10 + torch.arange(2.0)[:, None])]
+    episodes = [
+        Episode(torch.arange(4.0)[:, None], torch.arange(3.0)[:, None]),
+        Episode(10 + torch.arange(3.0)[:, None], 10 + torch.arange(2.0)[:, None]),
+    ]
     pieces = windows(episodes, 2)
-    assert pieces.obs[..., 0].tolist() == [[0, 1, 2], [1, 2, 3], [10, 11, 12]] and pieces.action[..., 0].tolist() == [[0, 1], [1, 2], [10, 11]]
+    assert pieces.obs[..., 0].tolist() == [[0, 1, 2], [1, 2, 3], [10, 11, 12]] and pieces.action[..., 0].tolist() == [
+        [0, 1],
+        [1, 2],
+        [10, 11],
+    ]
     with pytest.raises(ValueError, match=r"\[3, 2\] steps.*4 steps"):
         windows(episodes, 4)
-    assert set(visited(episodes, 0.0, 20, torch.Generator().manual_seed(0)).obs[:, 0].tolist()) == {0.0, 10.0}  # a discount of 0 sees first states only
+    assert set(visited(episodes, 0.0, 20, torch.Generator().manual_seed(0)).obs[:, 0].tolist()) == {
+        0.0,
+        10.0,
+    }  # a discount of 0 sees first states only
 
 
 def test_episodes_that_are_too_short_for_several_steps():
-    short = [Episode(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 2, dtype=torch.float64))]
+    short = [
+        Episode(
+            torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+            torch.zeros(2, 2, dtype=torch.float64),
+        )
+    ]
     assert set(model_errors(ensemble(), short, 5)) == {"model_error", "disagreement"}
 
 
-@pytest.mark.parametrize("settings", [dict(dynamics="deterministic"), dict(dynamics_sampling="moments"), dict(members=1)])
+@pytest.mark.parametrize(
+    "settings", [dict(dynamics="deterministic"), dict(dynamics_sampling="moments"), dict(members=1)]
+)
 def test_every_kind_of_model_can_be_diagnosed(settings):
     row = MAGEAgent("Pendulum-v1", **(SMALL | settings)).learn(60).diagnose(diagnose_states=4, diagnose_horizon=5)
     assert all(math.isfinite(value) for value in row.values())
@@ -264,7 +358,9 @@ def test_a_run_with_diagnostics_is_the_same_run(tmp_path, algorithm):
     torch.manual_seed(5)
     before = torch.get_rng_state()
     MAGEAgent("InvertedPendulum-v5", algorithm, out=tmp_path / "plain", **SMALL).learn(120)
-    MAGEAgent("InvertedPendulum-v5", algorithm, out=tmp_path / "watched", diagnose_interval=25, **QUICK, **SMALL).learn(120)
+    MAGEAgent("InvertedPendulum-v5", algorithm, out=tmp_path / "watched", diagnose_interval=25, **QUICK, **SMALL).learn(
+        120
+    )
     for name in ("metrics.csv", "evaluations.csv", "agent/weights.safetensors"):
         assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "watched" / name).read_bytes()
     assert not (tmp_path / "plain" / "diagnostics.csv").exists() and torch.equal(torch.get_rng_state(), before)
@@ -278,9 +374,13 @@ def test_a_resumed_run_has_the_same_diagnostics(tmp_path):
     settings = dict(diagnose_interval=20, **QUICK, **SMALL)
     MAGEAgent("Pendulum-v1", out=tmp_path / "whole", **settings).learn(110)
     MAGEAgent("Pendulum-v1", out=tmp_path / "parts", **settings).learn(100)
-    (tmp_path / "parts" / "diagnostics.csv").open("a").write((tmp_path / "whole" / "diagnostics.csv").read_text().splitlines()[-1] + "\n")  # lost with the steps after the checkpoint
+    (tmp_path / "parts" / "diagnostics.csv").open("a").write(
+        (tmp_path / "whole" / "diagnostics.csv").read_text().splitlines()[-1] + "\n"
+    )  # lost with the steps after the checkpoint
     MAGEAgent.load(tmp_path / "parts").learn(10, reset_num_timesteps=False)
-    assert (tmp_path / "whole" / "diagnostics.csv").read_bytes() == (tmp_path / "parts" / "diagnostics.csv").read_bytes()
+    assert (tmp_path / "whole" / "diagnostics.csv").read_bytes() == (
+        tmp_path / "parts" / "diagnostics.csv"
+    ).read_bytes()
 
 
 def test_an_environment_that_cannot_be_diagnosed_is_refused_before_anything_is_written(tmp_path):
@@ -300,17 +400,27 @@ def test_the_command_line_prints_every_number_and_draws(tmp_path, capsys, monkey
     assert set(row) == set(DIAGNOSTICS)
     assert all(f"{name:<24}{value:>10.3f}" in said for name, value in row.items() if name != "step")
     assert "model_error per dimension: " in said and (tmp_path / "run" / "diagnostics.png").stat().st_size > 10_000
-    assert (tmp_path / "run" / "model.png").stat().st_size > 10_000 and f"the model: {Path('run') / 'model.png'}" in said
+    assert (
+        tmp_path / "run" / "model.png"
+    ).stat().st_size > 10_000 and f"the model: {Path('run') / 'model.png'}" in said
     MAGEAgent("Pendulum-v1", "td3", out="plain", **SMALL).learn(50)
     assert cli.main(["diagnose", "plain", "--states", "4", "--horizon", "5"]) == 0
     said = capsys.readouterr().out
-    assert "q_gradient_cosine" in said and "model_error" not in said and "over training" not in said and not Path("plain/model.png").exists()
+    assert (
+        "q_gradient_cosine" in said
+        and "model_error" not in said
+        and "over training" not in said
+        and not Path("plain/model.png").exists()
+    )
     assert cli.main(["diagnose", "nowhere"]) == 2 and "nowhere" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lengths, members", [((60, 12), 4), ((3, 2), 1)])
 def test_the_picture_of_a_model_shows_what_it_says(lengths, members):
-    model, generator = Dynamics(3, 2, members, 2, 8, -5.0, -1.0, torch.Generator().manual_seed(0)).double(), torch.Generator().manual_seed(1)
+    model, generator = (
+        Dynamics(3, 2, members, 2, 8, -5.0, -1.0, torch.Generator().manual_seed(0)).double(),
+        torch.Generator().manual_seed(1),
+    )
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     episodes = [Episode(draw(steps + 1, 3), draw(steps, 2)) for steps in lengths]
     figure = plot_model(model, episodes, "title", dimension=1)
@@ -324,19 +434,25 @@ def test_the_picture_of_a_model_shows_what_it_says(lengths, members):
     assert torch.allclose(bars.double(), one_step_error(prediction, ones.obs[:, 0], ones.obs[:, 1]))
     assert len(growth.lines[-1].get_xdata()) == min(20, max(lengths) // 2) and len(path.lines) == members + 2
     worst = plot_model(model, episodes, "title").axes[0].get_xlabel()
-    assert worst == f"true change of dimension {int(bars.argmax())}" and all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
+    assert worst == f"true change of dimension {int(bars.argmax())}" and all(
+        axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes
+    )
 
 
 def test_a_picture_of_rows_with_and_without_a_model():
     row = {"step": 1.0, "q_gradient_cosine": 0.5, "policy_gradient_cosine": 0.2, "policy_gradient_self": 0.5}
     figure = plot_diagnostics([row, row | {"step": 2.0, "model_error": 0.3, "jacobian_cosine": 0.9}], "title")
-    assert [len(axes.lines) for axes in figure.axes] == [5, 2] and all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
+    assert [len(axes.lines) for axes in figure.axes] == [5, 2] and all(
+        axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_gain_along_a_direction_is_the_slope_of_the_return(seed):
     lqr, K, world, actor, obs, M = problem(seed)
-    slope = torch.autograd.grad(rollout_return(world, actor, obs, actor(obs), lqr.discount, 300).mean(), actor.weight)[0].flatten()
+    slope = torch.autograd.grad(rollout_return(world, actor, obs, actor(obs), lqr.discount, 300).mean(), actor.weight)[
+        0
+    ].flatten()
     direction = torch.randn(6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     other = moved(actor, direction, obs, 1e-4)
     assert abs((other(obs) - actor(obs)).square().sum(-1).mean().sqrt().item() - 1e-4) < 1e-9
@@ -345,17 +461,41 @@ def test_the_gain_along_a_direction_is_the_slope_of_the_return(seed):
     gain, stderr = gain_along(world, actor, direction, obs, lqr.discount, 300, 1e-4)
     assert abs(gain - (slope @ step).item()) < 1e-3 * abs(gain) and 0.0 < stderr
     assert gain_along(world, actor, 0.0 * direction, obs, lqr.discount, 300, 0.1) == (0.0, 0.0)
-    row = critic_row(make_config("td3", "tiny", discount=lqr.discount, diagnose_move=1e-4), world, world, actor, Quadratic(-M), obs)
-    assert row["true_gain"] > 0 and abs(row["climb_gain"] + row["true_gain"]) < 1e-2 * row["true_gain"]  # the reversed critic loses what the true one gains
+    row = critic_row(
+        make_config("td3", "tiny", discount=lqr.discount, diagnose_move=1e-4), world, world, actor, Quadratic(-M), obs
+    )
+    assert (
+        row["true_gain"] > 0 and abs(row["climb_gain"] + row["true_gain"]) < 1e-2 * row["true_gain"]
+    )  # the reversed critic loses what the true one gains
 
 
 def test_a_sweep_joins_the_diagnostics_of_its_runs(tmp_path, capsys):
-    overrides = ",".join(f"{name}={value}" for name, value in (SMALL | QUICK | {"diagnose_interval": 50}).items() if name not in ("size", "seed"))
-    words = ["sweep", "--envs", "Pendulum-v1", "--algorithms", "mage", "td3", "--seeds", "3", "--steps", "100", "--size", "tiny", "--out", str(tmp_path / "s")]
+    overrides = ",".join(
+        f"{name}={value}"
+        for name, value in (SMALL | QUICK | {"diagnose_interval": 50}).items()
+        if name not in ("size", "seed")
+    )
+    words = [
+        "sweep",
+        "--envs",
+        "Pendulum-v1",
+        "--algorithms",
+        "mage",
+        "td3",
+        "--seeds",
+        "3",
+        "--steps",
+        "100",
+        "--size",
+        "tiny",
+        "--out",
+        str(tmp_path / "s"),
+    ]
     assert cli.main([*words, "--overrides", overrides, "default"]) == 0
     assert f"diagnostics: {tmp_path / 's' / 'diagnostics.csv'}" in capsys.readouterr().out
     rows = read_table(tmp_path / "s" / "diagnostics.csv")
     assert [(row["algorithm"], row["label"] == overrides, row["seed"], row["step"]) for row in rows] == [
-        (algorithm, True, 3, step) for algorithm in ("mage", "td3") for step in (50, 100)]
+        (algorithm, True, 3, step) for algorithm in ("mage", "td3") for step in (50, 100)
+    ]
     own = read_table(tmp_path / "s" / "Pendulum-v1" / f"td3-{overrides}" / "seed-3" / "diagnostics.csv")
     assert all(rows[2][name] == value or math.isnan(value) for name, value in own[0].items())

@@ -1,4 +1,5 @@
 """The ensemble on real transitions, its derivative, and what makes a run repeatable."""
+
 import copy
 
 import numpy as np
@@ -52,7 +53,9 @@ def trained(rows, batches: int, width: int = 64, members: int = 4, seed: int = 0
     replay, normalizer = filled(rows, seed)
     dynamics = Dynamics(len(rows[0][0]), len(rows[0][1]), members, 2, width, -5.0, -1.0, seeded(seed))
     dynamics.set_normalizer(normalizer)
-    optimizer = torch.optim.RAdam(dynamics.parameters(), lr=2e-3, weight_decay=1e-4, decoupled_weight_decay=True, foreach=True)
+    optimizer = torch.optim.RAdam(
+        dynamics.parameters(), lr=2e-3, weight_decay=1e-4, decoupled_weight_decay=True, foreach=True
+    )
     return dynamics, train_dynamics(dynamics, optimizer, replay, batches, 128, 5.0)
 
 
@@ -134,7 +137,12 @@ def test_the_log_variance_stays_inside_its_bounds():
     assert -5.0 <= log_var.min() and log_var.max() <= -1.0
 
 
-VARIANTS = [(kind, sampling, members) for kind in ("probabilistic", "deterministic") for sampling in ("member", "moments") for members in (1, 4, 16)]
+VARIANTS = [
+    (kind, sampling, members)
+    for kind in ("probabilistic", "deterministic")
+    for sampling in ("member", "moments")
+    for members in (1, 4, 16)
+]
 
 
 def variant(kind, sampling, members, width=16):
@@ -160,7 +168,10 @@ def test_every_variant_agrees_with_plain_and_with_finite_differences(kind, sampl
     for column in range(2):
         step = torch.zeros_like(action)
         step[:, column] = 1e-6
-        central = (dynamics.sample(obs, action + step, noise).square().sum(1) - dynamics.sample(obs, action - step, noise).square().sum(1)) / 2e-6
+        central = (
+            dynamics.sample(obs, action + step, noise).square().sum(1)
+            - dynamics.sample(obs, action - step, noise).square().sum(1)
+        ) / 2e-6
         assert torch.allclose(gradient[:, column], central, rtol=1e-5, atol=1e-8)
 
 
@@ -169,7 +180,9 @@ def test_a_deterministic_member_has_no_noise_and_learns_by_least_squares():
     obs, action, next_obs = (torch.randn(4, 6, d, dtype=torch.float64, generator=seeded(d)) for d in (3, 2, 3))
     assert dynamics.weights[-1].shape[-1] == 3 and variant("probabilistic", "member", 4).weights[-1].shape[-1] == 6
     flat = lambda x: x.reshape(24, -1)
-    quiet, loud = (dynamics.sample(flat(obs), flat(action), size * torch.ones(24, 3, dtype=torch.float64)) for size in (0.0, 5.0))
+    quiet, loud = (
+        dynamics.sample(flat(obs), flat(action), size * torch.ones(24, 3, dtype=torch.float64)) for size in (0.0, 5.0)
+    )
     assert torch.equal(quiet, loud)
     error = dynamics.normalized_delta(obs, next_obs) - dynamics.predict(obs, action)[0]
     assert torch.allclose(dynamics.losses(obs, action, next_obs), error.square().mean((1, 2)), rtol=1e-12)
@@ -202,7 +215,13 @@ def test_moments_need_no_even_shares():
 
 def cutter(clip, members=4):
     dynamics = Dynamics(3, 2, members, 2, 16, -5.0, -1.0, seeded(0), clip=clip).double()
-    dynamics.obs_mean.fill_(0.5), dynamics.obs_std.fill_(2.0), dynamics.action_std.fill_(0.1), dynamics.delta_std.fill_(0.3), dynamics.delta_mean.fill_(-0.1)
+    (
+        dynamics.obs_mean.fill_(0.5),
+        dynamics.obs_std.fill_(2.0),
+        dynamics.action_std.fill_(0.1),
+        dynamics.delta_std.fill_(0.3),
+        dynamics.delta_mean.fill_(-0.1),
+    )
     return dynamics
 
 
@@ -219,7 +238,9 @@ def test_without_a_cut_nothing_changes_and_a_wide_one_cuts_nothing():
     expected = torch.cat([(obs - plain.obs_mean) / plain.obs_std, (action - plain.action_mean) / plain.action_std], -1)
     target = (next_obs - obs - plain.delta_mean) / plain.delta_std
     for dynamics in (plain, wide):
-        assert torch.equal(dynamics.inputs(obs, action), expected) and torch.equal(dynamics.normalized_delta(obs, next_obs), target)
+        assert torch.equal(dynamics.inputs(obs, action), expected) and torch.equal(
+            dynamics.normalized_delta(obs, next_obs), target
+        )
         assert torch.equal(dynamics.losses(obs, action, next_obs), plain.losses(obs, action, next_obs))
     assert Dynamics(3, 2, 2, 1, 8, -5.0, -1.0, seeded(0)).clip is None
 
@@ -229,7 +250,10 @@ def test_the_cut_bounds_observations_and_targets_and_leaves_the_action():
     plain, cut = cutter(None), cutter(5.0)
     inputs, target = cut.inputs(obs, action), cut.normalized_delta(obs, next_obs)
     assert inputs[..., :3].abs().max() == 5.0 and target.abs().max() == 5.0
-    for ours, whole in ((inputs[..., :3], plain.inputs(obs, action)[..., :3]), (target, plain.normalized_delta(obs, next_obs))):
+    for ours, whole in (
+        (inputs[..., :3], plain.inputs(obs, action)[..., :3]),
+        (target, plain.normalized_delta(obs, next_obs)),
+    ):
         inside = whole.abs() <= 5.0
         assert 0 < inside.sum() < inside.numel() and torch.equal(ours[inside], whole[inside])
         assert torch.equal(ours[~inside], 5.0 * whole[~inside].sign())
@@ -247,7 +271,11 @@ def test_slopes_of_a_cut_model_are_right_inside_and_outside_the_cut(spreads):
         for column in range(at.shape[1]):
             step = torch.zeros_like(at)
             step[:, column] = 1e-6
-            up, down = ([obs, action + step], [obs, action - step]) if position else ([obs + step, action], [obs - step, action])
+            up, down = (
+                ([obs, action + step], [obs, action - step])
+                if position
+                else ([obs + step, action], [obs - step, action])
+            )
             central = (cut.sample(*up, noise) - cut.sample(*down, noise)).sum(1) / 2e-6
             assert torch.allclose(auto[position][:, column], central, rtol=1e-5, atol=1e-7)
     assert torch.allclose(cut.sample(obs, action, noise), plain_next_obs(cut, obs, action, noise), rtol=1e-12)
@@ -270,7 +298,13 @@ def numbered(n: int, capacity: int = 100) -> ReplayBuffer:
     """A buffer whose observations count from 0, in which the delta is a constant and the action noise."""
     replay, draw = ReplayBuffer(capacity, 1, 1, seed=0), seeded(3)
     for i in range(n):
-        replay.add(torch.tensor([float(i)]), torch.randn(1, generator=draw), 0.0, torch.tensor([i + 0.5]) + torch.randn(1, generator=draw), False)
+        replay.add(
+            torch.tensor([float(i)]),
+            torch.randn(1, generator=draw),
+            0.0,
+            torch.tensor([i + 0.5]) + torch.randn(1, generator=draw),
+            False,
+        )
     return replay
 
 
@@ -278,8 +312,15 @@ def numbered(n: int, capacity: int = 100) -> ReplayBuffer:
 @pytest.mark.parametrize("n", [1, 5, 30, 100])
 def test_what_is_held_out_is_never_trained_on(period, n):
     replay = numbered(n)
-    held_out, trained_on = set(held_out_places(replay, period).tolist()), set(training_places(replay, period, 4, 2_000).flatten().tolist())
-    assert held_out == {i for i in range(n) if i % period == period - 1} and held_out | trained_on == set(range(n)) and not held_out & trained_on
+    held_out, trained_on = (
+        set(held_out_places(replay, period).tolist()),
+        set(training_places(replay, period, 4, 2_000).flatten().tolist()),
+    )
+    assert (
+        held_out == {i for i in range(n) if i % period == period - 1}
+        and held_out | trained_on == set(range(n))
+        and not held_out & trained_on
+    )
 
 
 def test_nothing_held_out_draws_what_was_always_drawn():
@@ -295,7 +336,9 @@ def test_held_out_places_are_capped_evenly():
 
 
 def test_nothing_is_held_out_of_few_transitions():
-    assert held_out_losses(Dynamics(1, 1, 3, 2, 8, -5.0, -1.0, seeded(1)), numbered(3), 4) is None  # every fourth place: none of three
+    assert (
+        held_out_losses(Dynamics(1, 1, 3, 2, 8, -5.0, -1.0, seeded(1)), numbered(3), 4) is None
+    )  # every fourth place: none of three
 
 
 @pytest.mark.parametrize("batch", [0, 1, 7, 9])

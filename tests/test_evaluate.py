@@ -1,4 +1,5 @@
 """Evaluation across modules: real environments side by side, and rendering in processes with and without OpenGL."""
+
 import itertools
 import os
 import subprocess

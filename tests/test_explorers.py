@@ -1,4 +1,5 @@
 """The explorers of the lessons as they are stored, their widgets without a browser, and the dashboard's way to stop."""
+
 from __future__ import annotations
 
 import asyncio
@@ -47,12 +48,18 @@ def test_a_widget_redraws_when_its_slider_moves():
     picture, words = box.children[-2:]
     before = picture.value
     slider.value = 0.5
-    assert picture.value != before and markup.escape(explorer.seen(pay=0.5)) in picture.value and markup.escape(explorer.seen(pay=0.5)) in words.value
+    assert (
+        picture.value != before
+        and markup.escape(explorer.seen(pay=0.5)) in picture.value
+        and markup.escape(explorer.seen(pay=0.5)) in words.value
+    )
     assert "application/vnd.jupyter.widget-view+json" in explorer._repr_mimebundle_()
 
 
 def test_an_explorer_refuses_a_slider_that_is_not_there():
-    explorer = Explorer("one", "Nothing.", [Slider("a", 0, 1, 1, 0)], [Panel("t", "x", "y", (0, 1), (0, 1), [])], "{a:g}")
+    explorer = Explorer(
+        "one", "Nothing.", [Slider("a", 0, 1, 1, 0)], [Panel("t", "x", "y", (0, 1), (0, 1), [])], "{a:g}"
+    )
     with pytest.raises(ValueError, match="has no slider 'b'; it has a"):
         explorer.still(b=1.0)
 

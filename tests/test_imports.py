@@ -1,4 +1,5 @@
 """What a module may import and call: read from the source, so that no import can hide behind a branch or a function."""
+
 from __future__ import annotations
 
 import ast
@@ -9,14 +10,54 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "mage_edu"
 
 # Imports flow one way: a module may import only modules to its left, and a module of the course none of the engine room.
-COURSE = ("config", "lqr", "theory", "fitting", "envs", "replay", "networks", "dynamics", "actor", "critic", "targets", "updates", "evaluate", "loop")
-ENGINE = tuple(f"engine.{name}" for name in (
-    "tasks", "environments", "worlds", "simulator", "learned", "plain", "storage", "checkpoint", "recorded", "kernels", "diagnostics", "train", "check", "resume", "bench", "sweep",
-))
+COURSE = (
+    "config",
+    "lqr",
+    "theory",
+    "fitting",
+    "envs",
+    "replay",
+    "networks",
+    "dynamics",
+    "actor",
+    "critic",
+    "targets",
+    "updates",
+    "evaluate",
+    "loop",
+)
+ENGINE = tuple(
+    f"engine.{name}"
+    for name in (
+        "tasks",
+        "environments",
+        "worlds",
+        "simulator",
+        "learned",
+        "plain",
+        "storage",
+        "checkpoint",
+        "recorded",
+        "kernels",
+        "diagnostics",
+        "train",
+        "check",
+        "resume",
+        "bench",
+        "sweep",
+    )
+)
 FACE = ("web", "agent", "explorers", "cli")  # above both wings
 BESIDE_THE_FACE = ("probes", "exercises")  # for lessons: no module of the others imports them
 ABOVE_THE_FACE = ("engine.bench", "engine.sweep")  # they train agents, and only the command line calls them
-ORDER = (*COURSE, *(name for name in ENGINE if name not in ABOVE_THE_FACE), *FACE[:-1], *ABOVE_THE_FACE, FACE[-1], *BESIDE_THE_FACE)
+ORDER = (
+    *COURSE,
+    *(name for name in ENGINE if name not in ABOVE_THE_FACE),
+    *FACE[:-1],
+    *ABOVE_THE_FACE,
+    FACE[-1],
+    *BESIDE_THE_FACE,
+)
 NOT_IN_THE_LIBRARY = {"nbdev", "fastcore", "execnb", "ghapi", "IPython", "ipykernel", "notebook", "pytest"}
 CALLS_GYMNASIUM = ("envs", "engine.tasks", "engine.environments", "engine.check", "probes")
 ONLY_IN = {"argparse": "cli", "tyro": "cli", "ipywidgets": "explorers"}
@@ -38,7 +79,9 @@ def imported_names(tree: ast.AST, module: str) -> dict[str, str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                names[alias.asname or alias.name.split(".")[0]] = alias.name if alias.asname else alias.name.split(".")[0]
+                names[alias.asname or alias.name.split(".")[0]] = (
+                    alias.name if alias.asname else alias.name.split(".")[0]
+                )
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 names[alias.asname or alias.name] = f"{origin(node, module)}.{alias.name}"
@@ -101,7 +144,12 @@ def problems(module: str, source: str) -> list[str]:
             found.append(f"calls {name}: Gymnasium is called in {', '.join(CALLS_GYMNASIUM)}")
         if name in PICKLING_CALLS:
             found.append(f"calls {name}: nothing here is saved by pickling")
-    if any(keyword.arg == "allow_pickle" for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords):
+    if any(
+        keyword.arg == "allow_pickle"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+    ):
         found.append("passes allow_pickle: nothing here is saved by pickling")
     return found
 
@@ -168,7 +216,10 @@ def test_the_rules_catch_what_they_are_for(module, source, complaint):
         ("envs", "import gymnasium as gym\nfrom mage_edu.config import Config\nenv = gym.make('Pendulum-v1')"),
         ("engine.kernels", "from ..updates import critic_loss\nfrom .learned import LearnedReward"),
         ("agent", "import gymnasium as gym\ndef f(env: gym.Env) -> bool:\n    return isinstance(env, gym.Env)"),
-        ("cli", "import tyro\nimport mage_edu\nfrom mage_edu import __version__\nfrom mage_edu.engine.sweep import run"),
+        (
+            "cli",
+            "import tyro\nimport mage_edu\nfrom mage_edu import __version__\nfrom mage_edu.engine.sweep import run",
+        ),
         ("engine.storage", "import json\nfrom safetensors.torch import load_file, save_file\nload_file('x')"),
     ],
 )

@@ -1,4 +1,5 @@
 """Compiled kernels: the same numbers as the eager ones after whole updates, and a clear line where there is no compiler."""
+
 import json
 
 import pytest
@@ -33,7 +34,15 @@ from mage_edu.targets import draw_actor_noise, draw_noise
 from mage_edu.updates import actor_gradients
 
 NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
-SMALL = dict(actor_width=16, critic_width=16, dynamics_width=16, batch_size=8, dynamics_batch_size=8, dynamics_batches=2, warmup_steps=50)
+SMALL = dict(
+    actor_width=16,
+    critic_width=16,
+    dynamics_width=16,
+    batch_size=8,
+    dynamics_batch_size=8,
+    dynamics_batches=2,
+    warmup_steps=50,
+)
 
 
 def filled(config, env_id, dtype, device="cpu"):
@@ -57,13 +66,21 @@ AHEAD = dict(actor_horizon=2, actor_horizon_mean=True)
 CUT = dict(dynamics_clip=0.5)  # narrow, so that much is cut
 HALF = dict(real_share=0.5, gradient_on="both")
 MODEL = dict(dynamics="deterministic", dynamics_sampling="moments")
-OTHERS = dict(activation="relu", optimizer="adam", critic_loss="squared", actor_climbs="first", delay_target_critic=True)
+OTHERS = dict(
+    activation="relu", optimizer="adam", critic_loss="squared", actor_climbs="first", delay_target_critic=True
+)
 
 
-@pytest.mark.parametrize("env_id, dtype, limit, settings", [
-    ("InvertedPendulum-v5", torch.float32, 1e-5, OURS), ("HalfCheetah-v5", torch.float64, 1e-9, OURS | AHEAD | CUT), ("Pendulum-v1", torch.float64, 1e-9, OTHERS | MODEL),
-    ("Hopper-v5", torch.float32, 1e-5, OURS | HALF), ("Pendulum-v1", torch.float64, 1e-9, HALF | dict(horizon=2, stored_noise="inferred")),
-])
+@pytest.mark.parametrize(
+    "env_id, dtype, limit, settings",
+    [
+        ("InvertedPendulum-v5", torch.float32, 1e-5, OURS),
+        ("HalfCheetah-v5", torch.float64, 1e-9, OURS | AHEAD | CUT),
+        ("Pendulum-v1", torch.float64, 1e-9, OTHERS | MODEL),
+        ("Hopper-v5", torch.float32, 1e-5, OURS | HALF),
+        ("Pendulum-v1", torch.float64, 1e-9, HALF | dict(horizon=2, stored_noise="inferred")),
+    ],
+)
 def test_compiled_and_eager_updates_agree(env_id, dtype, limit, settings):
     config = make_config("mage", "tiny", warmup_steps=250, **settings)
     eager, compiled = filled(config, env_id, dtype), filled(config, env_id, dtype)
@@ -72,7 +89,9 @@ def test_compiled_and_eager_updates_agree(env_id, dtype, limit, settings):
     for learner in (eager, compiled):
         agent_update(learner), agent_update(learner), dynamics_update(learner)  # the second moves the actor too
     for name in NETWORKS:
-        for before, a, b in zip(start[name], getattr(eager, name).parameters(), getattr(compiled, name).parameters(), strict=True):
+        for before, a, b in zip(
+            start[name], getattr(eager, name).parameters(), getattr(compiled, name).parameters(), strict=True
+        ):
             assert not torch.equal(before, a) and not torch.equal(before, b), name
             assert (a - b).norm() <= limit * a.norm(), name
 
@@ -80,7 +99,16 @@ def test_compiled_and_eager_updates_agree(env_id, dtype, limit, settings):
 @pytest.mark.slow
 def test_a_compiled_actor_looks_ahead_as_an_eager_one_does():
     """The rollout through the model in one graph, terminations on the way included; small networks, so that compiling is short."""
-    config = make_config("ivg", "tiny", actor_horizon=2, actor_layers=1, critic_layers=1, dynamics_layers=1, batch_size=8, warmup_steps=250)
+    config = make_config(
+        "ivg",
+        "tiny",
+        actor_horizon=2,
+        actor_layers=1,
+        critic_layers=1,
+        dynamics_layers=1,
+        batch_size=8,
+        warmup_steps=250,
+    )
     learner = filled(config, "InvertedPendulum-v5", torch.float64)
     with torch.no_grad():
         learner.actor.weights[-1].mul_(20.0)  # strong pushes, so that some poles fall
@@ -92,13 +120,25 @@ def test_a_compiled_actor_looks_ahead_as_an_eager_one_does():
     assert all((a - b).norm() <= 1e-10 * a.norm() for a, b in zip(gradients, fused, strict=True))
 
 
-LARGE = dict(actor_width=200, critic_width=200, dynamics_width=200, actor_layers=1, critic_layers=2, dynamics_layers=1, batch_size=128, warmup_steps=250)
+LARGE = dict(
+    actor_width=200,
+    critic_width=200,
+    dynamics_width=200,
+    actor_layers=1,
+    critic_layers=2,
+    dynamics_layers=1,
+    batch_size=128,
+    warmup_steps=250,
+)
 
 
 def relative_errors(ours, exact):
     """Of the parameters of every network, against those of a learner in float64."""
-    return [float(((b - a.double()).norm() / b.norm()).detach()) for name in NETWORKS
-            for a, b in zip(getattr(ours, name).parameters(), getattr(exact, name).parameters(), strict=True)]
+    return [
+        float(((b - a.double()).norm() / b.norm()).detach())
+        for name in NETWORKS
+        for a, b in zip(getattr(ours, name).parameters(), getattr(exact, name).parameters(), strict=True)
+    ]
 
 
 @pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -132,21 +172,31 @@ def test_the_permission_is_given_for_as_long_as_a_kernel_runs_and_no_longer():
     assert torch.backends.mkldnn.matmul.fp32_precision == before != "bf16"
 
 
-@pytest.mark.parametrize("settings, device_type, keeps, pays", [
-    ({}, "cpu", True, True), (dict(critic_width=100), "cpu", True, False), (dict(precision="bf16"), "cpu", True, False), ({}, "cuda", True, False),
-    ({}, "cpu", False, False),
-])
+@pytest.mark.parametrize(
+    "settings, device_type, keeps, pays",
+    [
+        ({}, "cpu", True, True),
+        (dict(critic_width=100), "cpu", True, False),
+        (dict(precision="bf16"), "cpu", True, False),
+        ({}, "cuda", True, False),
+        ({}, "cpu", False, False),
+    ],
+)
 def test_when_products_go_to_the_other_library(settings, device_type, keeps, pays, monkeypatch):
     monkeypatch.setattr(kernels, "onednn_keeps_float32", lambda: keeps)
     config = make_config("mage", "tiny", **LARGE | settings)
     assert onednn_pays(config, device_type) is pays
-    assert (make_kernels(config, device_type).critic_target is EAGER.critic_target) is (not pays and config.precision == "float32")
+    assert (make_kernels(config, device_type).critic_target is EAGER.critic_target) is (
+        not pays and config.precision == "float32"
+    )
 
 
 def test_a_library_that_rounds_is_noticed(monkeypatch):
     assert onednn_keeps_float32.__wrapped__() == onednn_keeps_float32()
     exact = torch.Tensor.__matmul__
-    rounding = lambda a, b: exact(a.bfloat16().to(a.dtype), b.bfloat16().to(b.dtype)) if a.dtype == torch.float32 else exact(a, b)
+    rounding = lambda a, b: (
+        exact(a.bfloat16().to(a.dtype), b.bfloat16().to(b.dtype)) if a.dtype == torch.float32 else exact(a, b)
+    )
     monkeypatch.setattr(torch.Tensor, "__matmul__", rounding)
     assert not onednn_keeps_float32.__wrapped__()
 
@@ -157,21 +207,28 @@ class NoCompiler(RuntimeError):
 
 def without_compiler(function, device_type="cpu"):
     """In the place of `compiled`: a function that fails at its first call."""
+
     def call(*arguments):
         raise NoCompiler("no C++ compiler\nand more lines")
+
     return call
 
 
 def test_a_missing_compiler_is_told_and_the_run_goes_on(monkeypatch, tmp_path):
     monkeypatch.setattr(kernels, "compiled", without_compiler)
     agent = MAGEAgent("Pendulum-v1", "mage", "tiny", out=tmp_path / "run", compile=True, **SMALL)
-    with pytest.warns(UserWarning, match=r"torch.compile does not work here \(NoCompiler: no C\+\+ compiler and more lines\); training goes on"):
+    with pytest.warns(
+        UserWarning,
+        match=r"torch.compile does not work here \(NoCompiler: no C\+\+ compiler and more lines\); training goes on",
+    ):
         agent.learn(60)
     assert agent.num_timesteps == 60 and agent.learner.kernels == EAGER
     assert json.loads((tmp_path / "run" / "config.json").read_text())["compile"] is False
 
 
-@pytest.mark.parametrize("wanted, steps, called", [("auto", 100, False), ("auto", 10_050, True), (True, 100, True), (False, 10_050, False)])
+@pytest.mark.parametrize(
+    "wanted, steps, called", [("auto", 100, False), ("auto", 10_050, True), (True, 100, True), (False, 10_050, False)]
+)
 def test_when_a_run_is_compiled(monkeypatch, tmp_path, wanted, steps, called):
     calls = []
     monkeypatch.setattr("mage_edu.agent.compile_learner", lambda learner: calls.append(learner) or True)
@@ -213,7 +270,9 @@ class Schedule:
         return [weight.detach() for weight in self.weights]
 
 
-@pytest.mark.parametrize("kind, settings", [(torch.optim.RAdam, dict(decoupled_weight_decay=True)), (torch.optim.AdamW, {})])
+@pytest.mark.parametrize(
+    "kind, settings", [(torch.optim.RAdam, dict(decoupled_weight_decay=True)), (torch.optim.AdamW, {})]
+)
 @pytest.mark.parametrize("steps", [1, 4, 6, 40])
 def test_the_fused_step_is_torchs_own(kind, settings, steps):
     theirs = Schedule(kind, **settings).run(apply_gradients, steps)
@@ -222,7 +281,10 @@ def test_the_fused_step_is_torchs_own(kind, settings, steps):
 
 
 def test_the_fused_step_leaves_the_state_that_torch_would():
-    theirs, ours = Schedule(torch.optim.RAdam, decoupled_weight_decay=True), Schedule(torch.optim.RAdam, decoupled_weight_decay=True)
+    theirs, ours = (
+        Schedule(torch.optim.RAdam, decoupled_weight_decay=True),
+        Schedule(torch.optim.RAdam, decoupled_weight_decay=True),
+    )
     theirs.run(apply_gradients, 8), ours.run(fused_apply(optimizer_step), 8)
     for a, b in zip(theirs.weights, ours.weights, strict=True):
         a, b = theirs.optimizer.state[a], ours.optimizer.state[b]
@@ -250,9 +312,16 @@ def test_a_compiled_function_is_made_anew_for_other_shapes_numbers_and_objects(m
         factor = 2.0
 
     call, one, other = compiled(lambda x, scale, plus: x * scale.factor + plus), Scale(), Scale()
-    for arguments, versions in (((torch.ones(2), one, 1.0), 1), ((torch.zeros(2), one, 1.0), 1), ((torch.ones(3), one, 1.0), 2),
-                                ((torch.ones(2), one, 2.0), 3), ((torch.ones(2), other, 1.0), 4), ((torch.ones(2).double(), one, 1.0), 5),
-                                ((torch.ones(2), one, 1.0), 5), ((torch.ones(4)[::2], one, 1.0), 6)):
+    for arguments, versions in (
+        ((torch.ones(2), one, 1.0), 1),
+        ((torch.zeros(2), one, 1.0), 1),
+        ((torch.ones(3), one, 1.0), 2),
+        ((torch.ones(2), one, 2.0), 3),
+        ((torch.ones(2), other, 1.0), 4),
+        ((torch.ones(2).double(), one, 1.0), 5),
+        ((torch.ones(2), one, 1.0), 5),
+        ((torch.ones(4)[::2], one, 1.0), 6),
+    ):
         assert torch.equal(call(*arguments), arguments[0] * 2.0 + arguments[2])
         assert len(made) == versions
     assert copied(fused).__code__ is not fused.__code__
@@ -260,7 +329,10 @@ def test_a_compiled_function_is_made_anew_for_other_shapes_numbers_and_objects(m
 
 def test_rounded_products_change_gradients_a_little():
     config = make_config("mage", "tiny", warmup_steps=250, precision="bf16")
-    rounded, exact = filled(config, "HalfCheetah-v5", torch.float32), filled(make_config("mage", "tiny", warmup_steps=250), "HalfCheetah-v5", torch.float32)
+    rounded, exact = (
+        filled(config, "HalfCheetah-v5", torch.float32),
+        filled(make_config("mage", "tiny", warmup_steps=250), "HalfCheetah-v5", torch.float32),
+    )
     for learner in (rounded, exact):
         agent_update(learner), agent_update(learner), dynamics_update(learner)
     for name in NETWORKS:
@@ -297,7 +369,9 @@ def test_the_critics_gradients_can_be_captured_as_a_cuda_graph():
     noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], learner.update_generator)
 
     def step():
-        target = learner.kernels.critic_target(config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise)
+        target = learner.kernels.critic_target(
+            config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise
+        )
         loss, gradients = learner.kernels.critic_gradients(config, learner.critic, target)
         learner.kernels.apply_gradients(gradients, learner.critic_optimizer, config.grad_clip)
         return loss.total

@@ -1,4 +1,5 @@
 """Learned rewards and terminations: in the loop, in the compiled and the plain update, on disk; environments that fail; recorded data."""
+
 from __future__ import annotations
 
 import gymnasium as gym
@@ -31,8 +32,21 @@ from mage_edu.targets import draw_noise
 from mage_edu.updates import critic_gradients, critic_target
 
 LEARNED = dict(reward="learned", termination="learned")
-FEW = dict(size="tiny", warmup_steps=60, dynamics_interval=20, dynamics_batches=5, log_interval=20, eval_interval=60, eval_episodes=1,
-           checkpoint_interval=30, actor_width=16, critic_width=16, dynamics_width=16, learned_width=16, eval_max_steps=30)
+FEW = dict(
+    size="tiny",
+    warmup_steps=60,
+    dynamics_interval=20,
+    dynamics_batches=5,
+    log_interval=20,
+    eval_interval=60,
+    eval_episodes=1,
+    checkpoint_interval=30,
+    actor_width=16,
+    critic_width=16,
+    dynamics_width=16,
+    learned_width=16,
+    eval_max_steps=30,
+)
 
 
 def warmed_up(env_id: str, steps: int = 200, rounds: int = 2, **settings):
@@ -71,7 +85,11 @@ def test_a_learned_reward_is_as_good_as_its_data():
 def test_a_learned_termination_finds_the_falls():
     learner, env = warmed_up("InvertedPendulum-v5", 1500, rounds=40, learned_width=64)
     quality = learned_quality(learner, env)
-    assert quality["termination_precision"] > 0.7 and quality["termination_recall"] > 0.7 and quality["termination_calibration"] < 0.1, quality
+    assert (
+        quality["termination_precision"] > 0.7
+        and quality["termination_recall"] > 0.7
+        and quality["termination_calibration"] < 0.1
+    ), quality
 
 
 def test_training_and_use_agree_in_their_units():
@@ -86,7 +104,10 @@ def test_training_and_use_agree_in_their_units():
 def test_calibration_repairs_a_classifier_that_is_too_sure():
     generator = torch.Generator().manual_seed(0)
     truth = torch.rand(5000, generator=generator) < 0.3
-    slope, shift = platt(20.0 * (truth.float() - 0.5) * torch.where(torch.rand(5000, generator=generator) < 0.9, 1.0, -1.0), truth.float())
+    slope, shift = platt(
+        20.0 * (truth.float() - 0.5) * torch.where(torch.rand(5000, generator=generator) < 0.9, 1.0, -1.0),
+        truth.float(),
+    )
     assert 0.1 < slope < 0.4  # right nine times in ten is worth log-odds of 2.2, not of 10
 
 
@@ -98,8 +119,16 @@ def test_samples_are_independent_and_any_leading_shape_works(shape):
         obs, action, next_obs = (torch.randn(*shape, dim, generator=generator, dtype=dtype) for dim in (12, 3, 12))
         for function in (learner.world.reward_fn, learner.world.termination_fn):
             whole = function(obs, action, next_obs)
-            assert whole.shape == shape and whole.dtype == (torch.bool if function is learner.world.termination_fn else dtype)
-            single = torch.stack([function(*row) for row in zip(*(x.reshape(-1, x.shape[-1]) for x in (obs, action, next_obs)))]) if shape else whole
+            assert whole.shape == shape and whole.dtype == (
+                torch.bool if function is learner.world.termination_fn else dtype
+            )
+            single = (
+                torch.stack(
+                    [function(*row) for row in zip(*(x.reshape(-1, x.shape[-1]) for x in (obs, action, next_obs)))]
+                )
+                if shape
+                else whole
+            )
             assert torch.allclose(single.reshape(shape).double(), whole.double(), atol=1e-5)
 
 
@@ -136,8 +165,12 @@ def test_compiled_kernels_take_learned_functions():
     noise = draw_noise(eager.config, *batch.obs.shape, batch.action.shape[1], torch.Generator().manual_seed(1))
     values = []
     for _ in range(2):
-        a, b = (learner.kernels.critic_target(learner.config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise)
-                for learner in (eager, compiled))
+        a, b = (
+            learner.kernels.critic_target(
+                learner.config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise
+            )
+            for learner in (eager, compiled)
+        )
         assert torch.allclose(a.value, b.value, atol=1e-5) and torch.allclose(a.gradient, b.gradient, atol=1e-5)
         values.append(a.value.clone())
         for learner in (eager, compiled):
@@ -150,7 +183,10 @@ def test_known_formulas_draw_what_they_always_drew():
     env = make_env("Pendulum-v1")
     known, learned = (build_learner(make_config("mage", "tiny", **settings), env) for settings in ({}, LEARNED))
     a, b = named_weights(known), named_weights(learned)
-    assert all(torch.equal(a[name], b[name]) for name in a) and {name.split(".")[0] for name in set(b) - set(a)} == {"reward", "termination"}
+    assert all(torch.equal(a[name], b[name]) for name in a) and {name.split(".")[0] for name in set(b) - set(a)} == {
+        "reward",
+        "termination",
+    }
     assert torch.equal(known.replay.generator.get_state(), learned.replay.generator.get_state())
     assert not known.learned and not build_learner(make_config("td3", "tiny", **LEARNED), env).learned
 
@@ -158,7 +194,9 @@ def test_known_formulas_draw_what_they_always_drew():
 def test_the_table_has_the_quality_and_the_agent_its_networks(tmp_path):
     agent = MAGEAgent("InvertedPendulum-v5", out=tmp_path / "run", **FEW | LEARNED).learn(120)
     rows = read_table(tmp_path / "run" / "metrics.csv")
-    assert {"learned_reward_loss", "learned_termination_loss", "reward_r2", "termination_calibration"} <= {name for name, value in rows[-1].items() if value == value}
+    assert {"learned_reward_loss", "learned_termination_loss", "reward_r2", "termination_calibration"} <= {
+        name for name, value in rows[-1].items() if value == value
+    }
     assert agent.run.description()["sources"] == {"reward": "learned", "termination": "learned"}
     again = MAGEAgent.load(tmp_path / "run")
     obs, action = torch.randn(5, 4), torch.randn(5, 1)
@@ -182,7 +220,12 @@ def test_a_run_with_learned_functions_resumes_exactly(tmp_path):
 
 
 def test_a_run_with_given_functions_resumes_exactly(tmp_path):
-    resumed_equals_undisturbed(tmp_path, "InvertedPendulum-v5", reward=reward_fn("InvertedPendulum-v5"), termination=termination_fn("InvertedPendulum-v5"))
+    resumed_equals_undisturbed(
+        tmp_path,
+        "InvertedPendulum-v5",
+        reward=reward_fn("InvertedPendulum-v5"),
+        termination=termination_fn("InvertedPendulum-v5"),
+    )
 
 
 def test_a_run_from_recorded_transitions_resumes_exactly(tmp_path):
@@ -192,7 +235,10 @@ def test_a_run_from_recorded_transitions_resumes_exactly(tmp_path):
 
 class Cart(gym.Env):
     """A point on a line that was never registered, without a time limit; what it says at one step can be chosen."""
-    observation_space = gym.spaces.Dict(place=gym.spaces.Box(-np.inf, np.inf, (1,)), speed=gym.spaces.Box(-np.inf, np.inf, ()))
+
+    observation_space = gym.spaces.Dict(
+        place=gym.spaces.Box(-np.inf, np.inf, (1,)), speed=gym.spaces.Box(-np.inf, np.inf, ())
+    )
     action_space = gym.spaces.Box(-1.0, 2.0, (1,))
 
     def __init__(self, at: int | None = None, answer=None, end: float = 1.5):
@@ -235,7 +281,9 @@ def test_a_function_that_makes_the_environment_serves_too(tmp_path):
 
 def test_an_evaluation_without_a_time_limit_ends():
     agent = MAGEAgent(Cart(end=np.inf), **FEW)
-    assert len(agent.evaluate(1)) == 1 and agent.env.unwrapped.count == 0  # it returns at all, and used an environment of its own
+    assert (
+        len(agent.evaluate(1)) == 1 and agent.env.unwrapped.count == 0
+    )  # it returns at all, and used an environment of its own
 
 
 def test_users_functions_are_asked_for_again(tmp_path):
@@ -252,14 +300,20 @@ def test_users_functions_are_asked_for_again(tmp_path):
 
 
 FAULTS = {  # what the environment does at its 90th step: (answer, a part of the sentence)
-    "nan in the observation": (lambda r: ({"place": np.array([np.nan], np.float32), "speed": r[0]["speed"]}, *r[1:]), "step 89: observation .*nan.* is not finite"),
+    "nan in the observation": (
+        lambda r: ({"place": np.array([np.nan], np.float32), "speed": r[0]["speed"]}, *r[1:]),
+        "step 89: observation .*nan.* is not finite",
+    ),
     "infinite reward": (lambda r: (r[0], np.inf, *r[2:]), "step 89: reward inf is not finite"),
     "nan reward": (lambda r: (r[0], float("nan"), *r[2:]), "step 89: reward nan is not finite"),
     "two rewards": (lambda r: (r[0], np.zeros(2), *r[2:]), "step 89: reward array.*expected one number"),
     "no reward": (lambda r: (r[0], None, *r[2:]), "step 89: reward None"),
     "four things": (lambda r: r[:4], "step 89: "),
     "a number for a flag": (lambda r: (r[0], r[1], 0.0, *r[3:]), "step 89: terminated 0.0; expected True or False"),
-    "another observation": (lambda r: ({"place": np.zeros(3, np.float32), "speed": r[0]["speed"]}, *r[1:]), "step 89: the environment gave an observation of shape"),
+    "another observation": (
+        lambda r: ({"place": np.zeros(3, np.float32), "speed": r[0]["speed"]}, *r[1:]),
+        "step 89: the environment gave an observation of shape",
+    ),
     "no dictionary": (lambda r: (np.zeros(2), *r[1:]), "step 89: "),
     "nothing": (lambda r: None, "step 89: "),
 }
@@ -305,13 +359,18 @@ def test_a_promise_never_to_terminate_is_kept_to(tmp_path):
     agent.env.unwrapped.at, agent.env.unwrapped.answer = 90, lambda r: (r[0], r[1], True, False, {})
     with pytest.raises(EnvironmentFault, match="step 89: the environment terminated.*kept in"):
         agent.learn(130)
-    silent = MAGEAgent(Cart(90, lambda r: (r[0], r[1], False, True, {}), end=np.inf), **FEW | dict(termination="never")).learn(100)
+    silent = MAGEAgent(
+        Cart(90, lambda r: (r[0], r[1], False, True, {}), end=np.inf), **FEW | dict(termination="never")
+    ).learn(100)
     assert silent.learner.episodes >= 2  # a truncation breaks no promise
 
 
 def test_an_environment_that_reuses_its_array_is_understood():
     class Reusing(gym.Env):
-        observation_space, action_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float64), gym.spaces.Box(-1.0, 1.0, (1,))
+        observation_space, action_space = (
+            gym.spaces.Box(-np.inf, np.inf, (1,), np.float64),
+            gym.spaces.Box(-1.0, 1.0, (1,)),
+        )
 
         def __init__(self):
             self.array = np.zeros(1)
@@ -341,13 +400,19 @@ BAD_DATA = {  # changes to good arrays, and a part of the sentence
     "missing": (lambda a: {name: a[name] for name in ARRAYS if name != "next_obs"}, "next_obs is missing"),
     "one column less": (lambda a: a | {"obs": a["obs"][:, 1:]}, "obs is float64 of shape"),
     "one row less": (lambda a: a | {"action": a["action"][1:]}, "action is float32 of shape"),
-    "nan": (lambda a: a | {"obs": np.where(a["obs"] == a["obs"][3], np.nan, a["obs"])}, "not finite, the first in row 3"),
+    "nan": (
+        lambda a: a | {"obs": np.where(a["obs"] == a["obs"][3], np.nan, a["obs"])},
+        "not finite, the first in row 3",
+    ),
     "outside the bounds": (lambda a: a | {"action": a["action"] * 3}, "lies outside of"),
     "ends that are no flags": (lambda a: a | {"terminated": a["terminated"] * 0.5 + 0.25}, "other values than 0 and 1"),
     "texts": (lambda a: a | {"reward": np.full(80, "one")}, "reward is <U3"),
     "nothing in it": (lambda a: {name: array[:0] for name, array in a.items()}, "no transitions"),
     "another reward": (lambda a: a | {"reward": a["reward"] + 1}, "80 of 80 recorded transitions have another reward"),
-    "another termination": (lambda a: a | {"terminated": np.zeros_like(a["terminated"])}, "another termination than the known function"),
+    "another termination": (
+        lambda a: a | {"terminated": np.zeros_like(a["terminated"])},
+        "another termination than the known function",
+    ),
     "rows across an end": (lambda a: a | {"terminated": ~a["terminated"]}, "the next row begins where they end"),
 }
 
@@ -386,4 +451,6 @@ def test_wrong_data_can_still_be_learned_from():
     arrays = {name: np.asarray(column, float) for name, column in record(env, 80).items()}
     learner = build_learner(make_config("mage", "tiny", **LEARNED), env)
     use_recorded(learner, arrays | {"reward": arrays["reward"] * 10})
-    assert learner.replay.data.reward[:80].max() == 10.0 and learner_state(learner, "").facts["counters"]["recorded"] == 80
+    assert (
+        learner.replay.data.reward[:80].max() == 10.0 and learner_state(learner, "").facts["counters"]["recorded"] == 80
+    )

@@ -1,12 +1,20 @@
 """Does it learn? A fixed short run on the pendulum, beside what untrained agents get."""
+
 import numpy as np
 
 from mage_edu import MAGEAgent
 
 SETTINGS = dict(  # chosen on seeds 0 and 100 to 105
-    algorithm="mage", size="tiny", discount=0.95, polyak=0.02, critic_lr=3e-3,
-    dynamics_lr=5e-3, dynamics_batch_size=128,  # a model that is learned too late holds the agent back
-    warmup_steps=1_000, exploration_noise=0.3, imagined_noise=0.3,  # one random episode is not enough coverage: some seeds got stuck
+    algorithm="mage",
+    size="tiny",
+    discount=0.95,
+    polyak=0.02,
+    critic_lr=3e-3,
+    dynamics_lr=5e-3,
+    dynamics_batch_size=128,  # a model that is learned too late holds the agent back
+    warmup_steps=1_000,
+    exploration_noise=0.3,
+    imagined_noise=0.3,  # one random episode is not enough coverage: some seeds got stuck
     eval_interval=100_000,  # no evaluations along the way
 )
 STEPS = 4_500

@@ -1,4 +1,5 @@
 """The library's target against the oracle: in a linear-quadratic world, y and its action-gradient are known exactly."""
+
 import pytest
 import torch
 
@@ -56,7 +57,8 @@ def test_the_true_critic_is_its_own_target_at_every_horizon(seed, horizon, mix):
     M, (obs, action) = action_value_matrix(lqr, K), in_reach(lqr, K)
     noise = draw_noise(config, 64, 3, 2, torch.Generator().manual_seed(1))
     target, gradient = target_and_action_gradient(
-        config, linear_world(lqr), lambda s: s @ K.T, lambda s, a: quadratic(M, s, a).expand(2, -1), obs, action, noise)
+        config, linear_world(lqr), lambda s: s @ K.T, lambda s, a: quadratic(M, s, a).expand(2, -1), obs, action, noise
+    )
     assert torch.allclose(target.value, quadratic(M, obs, action), rtol=1e-10)
     assert torch.allclose(gradient, quadratic_gradients(M, obs, action)[1], rtol=1e-9, atol=1e-12)
 
@@ -64,14 +66,23 @@ def test_the_true_critic_is_its_own_target_at_every_horizon(seed, horizon, mix):
 def test_a_wrong_critic_gets_the_backup_as_its_target():
     lqr, K = random_lqr(torch.Generator().manual_seed(5), n=3, m=2)
     config = make_config("mage", "tiny", discount=lqr.discount, target_noise=0.0)
-    (obs, action), change = in_reach(lqr, K), torch.randn(5, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (obs, action), change = (
+        in_reach(lqr, K),
+        torch.randn(5, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64),
+    )
     M = action_value_matrix(lqr, K) + change + change.T
     noise = draw_noise(config, 64, 3, 2, torch.Generator().manual_seed(1))
     target, gradient = target_and_action_gradient(
-        config, linear_world(lqr), lambda s: s @ K.T, lambda s, a: quadratic(M, s, a).expand(2, -1), obs, action, noise)
+        config, linear_world(lqr), lambda s: s @ K.T, lambda s, a: quadratic(M, s, a).expand(2, -1), obs, action, noise
+    )
     td = td_error_matrix(lqr, K, M)
     assert torch.allclose(target.value - quadratic(M, obs, action), quadratic(td, obs, action), rtol=1e-9, atol=1e-12)
-    assert torch.allclose(gradient - quadratic_gradients(M, obs, action)[1], quadratic_gradients(td, obs, action)[1], rtol=1e-9, atol=1e-12)
+    assert torch.allclose(
+        gradient - quadratic_gradients(M, obs, action)[1],
+        quadratic_gradients(td, obs, action)[1],
+        rtol=1e-9,
+        atol=1e-12,
+    )
 
 
 def wrong_critic(lqr, K, seed=2):
@@ -95,10 +106,13 @@ def test_k_steps_are_k_backups_of_a_wrong_critic(horizon, mix):
     lqr, K = random_lqr(torch.Generator().manual_seed(5), n=3, m=2)
     config = make_config("mage", "tiny", discount=lqr.discount, horizon=horizon, horizon_mix=mix, target_noise=0.0)
     (obs, action), M = in_reach(lqr, K), wrong_critic(lqr, K)
-    expected = sum(weight * matrix for weight, matrix in zip(horizon_weights(horizon, mix), backups(lqr, K, M, horizon)))
+    expected = sum(
+        weight * matrix for weight, matrix in zip(horizon_weights(horizon, mix), backups(lqr, K, M, horizon))
+    )
     noise = draw_noise(config, 64, 3, 2, torch.Generator().manual_seed(1))
     target, gradient = target_and_action_gradient(
-        config, linear_world(lqr), lambda s: s @ K.T, lambda s, a: quadratic(M, s, a).expand(2, -1), obs, action, noise)
+        config, linear_world(lqr), lambda s: s @ K.T, lambda s, a: quadratic(M, s, a).expand(2, -1), obs, action, noise
+    )
     assert torch.allclose(target.value, quadratic(expected, obs, action), rtol=1e-9, atol=1e-12)
     assert torch.allclose(gradient, quadratic_gradients(expected, obs, action)[1], rtol=1e-9, atol=1e-12)
     assert not torch.allclose(target.value, quadratic(M, obs, action), rtol=1e-2)
@@ -122,7 +136,10 @@ def of_states(P, obs):
 def objective(lqr, K, M, obs, **knobs):
     """J_h of the linear policy with gain K, (batch,)."""
     config = make_config("maac", "tiny", discount=lqr.discount, **knobs)
-    policy, noise = lambda s: s @ K.T, draw_actor_noise(config, len(obs), lqr.sizes[0], torch.Generator().manual_seed(0))
+    policy, noise = (
+        lambda s: s @ K.T,
+        draw_actor_noise(config, len(obs), lqr.sizes[0], torch.Generator().manual_seed(0)),
+    )
     return actor_objective(config, linear_world(lqr), policy, Quadratic(M), obs, policy(obs), noise)
 
 
@@ -173,7 +190,9 @@ def test_a_long_horizon_needs_no_critic():
 
 @pytest.mark.parametrize("seed", range(40))
 def test_random_problems_have_a_value_and_are_not_optimal(seed):
-    lqr, K = random_lqr(torch.Generator().manual_seed(seed), n=1 + seed % 4, m=1 + seed % 3, radius=0.5 + 0.02 * seed, discount=0.95)
+    lqr, K = random_lqr(
+        torch.Generator().manual_seed(seed), n=1 + seed % 4, m=1 + seed % 3, radius=0.5 + 0.02 * seed, discount=0.95
+    )
     assert abs(torch.linalg.eigvals(lqr.A).abs().max().item() - (0.5 + 0.02 * seed)) < 1e-9
     assert policy_gradient(lqr, K).norm() > 1e-3 * action_value_matrix(lqr, K).norm()  # at the best gain it would be 0
     M = action_value_matrix(lqr, K)
@@ -189,11 +208,18 @@ def test_the_states_of_the_visitation_reach_the_policys_value():
     assert torch.allclose((weights * rewards).sum() / (1 - lqr.discount), (start @ P @ start.T).squeeze(), rtol=1e-10)
 
 
-@pytest.mark.parametrize("field, value, message", [
-    ("A", torch.eye(3, 2), "A of shape"), ("B", torch.zeros(2, 1), "B of shape"), ("C", torch.eye(3), "C of shape"),
-    ("init_cov", torch.tensor([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]]), "init_cov: expected a symmetric"),
-    ("noise_cov", torch.eye(2), "noise_cov of shape"), ("discount", 1.0, "discount=1.0"), ("discount", -0.1, "discount=-0.1"),
-])
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("A", torch.eye(3, 2), "A of shape"),
+        ("B", torch.zeros(2, 1), "B of shape"),
+        ("C", torch.eye(3), "C of shape"),
+        ("init_cov", torch.tensor([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]]), "init_cov: expected a symmetric"),
+        ("noise_cov", torch.eye(2), "noise_cov of shape"),
+        ("discount", 1.0, "discount=1.0"),
+        ("discount", -0.1, "discount=-0.1"),
+    ],
+)
 def test_a_problem_that_cannot_be_right_is_refused(field, value, message):
     lqr, _ = random_lqr(torch.Generator().manual_seed(0), n=3, m=2)
     fields = {name: getattr(lqr, name) for name in ("A", "B", "C", "discount", "init_cov", "noise_cov")}

@@ -1,4 +1,5 @@
 """Stacked networks against ordinary modules, and what frozen layers do inside a real chain of networks."""
+
 import copy
 
 import pytest

@@ -1,4 +1,5 @@
 """What the stored notebooks must and must not hold. That they run is checked by run_notebooks.py."""
+
 from __future__ import annotations
 
 import json
@@ -27,7 +28,11 @@ def test_outputs_are_stored_without_errors_or_local_paths(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_draws_has_its_picture(path):
     for cell in cells(path):
-        if cell["cell_type"] == "code" and "plt.subplots(" in "".join(cell["source"]) and "def " not in "".join(cell["source"]):
+        if (
+            cell["cell_type"] == "code"
+            and "plt.subplots(" in "".join(cell["source"])
+            and "def " not in "".join(cell["source"])
+        ):
             assert any("image/png" in output.get("data", {}) for output in cell["outputs"])
 
 

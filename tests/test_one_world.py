@@ -1,4 +1,5 @@
 """Training, evaluation, films, loaded and resumed agents act in one world, or the user is told by name what cannot be repeated."""
+
 from __future__ import annotations
 
 import re
@@ -31,8 +32,23 @@ from mage_edu.engine.worlds import (
     shown,
 )
 
-QUICK = dict(algorithm="td3", size="tiny", warmup_steps=40, dynamics_interval=20, dynamics_batches=4, batch_size=16, log_interval=20, eval_interval=40, eval_episodes=1,
-             eval_max_steps=50, checkpoint_interval=20, actor_width=16, critic_width=16, dynamics_width=16, learned_width=16)
+QUICK = dict(
+    algorithm="td3",
+    size="tiny",
+    warmup_steps=40,
+    dynamics_interval=20,
+    dynamics_batches=4,
+    batch_size=16,
+    log_interval=20,
+    eval_interval=40,
+    eval_episodes=1,
+    eval_max_steps=50,
+    checkpoint_interval=20,
+    actor_width=16,
+    critic_width=16,
+    dynamics_width=16,
+    learned_width=16,
+)
 
 
 def pendulum(steps: int = 30, **arguments) -> gym.Env:
@@ -55,6 +71,7 @@ def same_play(a: gym.Env, b: gym.Env, steps: int = 40) -> str | None:
 
 class Pushed(gym.Env):
     """A point that is pushed: small, without a time limit, never registered."""
+
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
     action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -93,12 +110,18 @@ class OwnNormalizer(gym.ObservationWrapper):
         return ((obs - self.mean) / np.sqrt(self.var + 1e-8)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("make", "named"), [
-    (lambda: gym.wrappers.NormalizeObservation(pendulum()), "NormalizeObservation.obs_rms"),
-    (lambda: gym.wrappers.NormalizeReward(pendulum()), "NormalizeReward.return_rms"),
-    (lambda: gym.wrappers.TimeAwareObservation(gym.wrappers.NormalizeObservation(pendulum())), "NormalizeObservation.obs_rms"),
-    (lambda: OwnNormalizer(pendulum()), "OwnNormalizer.mean"),
-])
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: gym.wrappers.NormalizeObservation(pendulum()), "NormalizeObservation.obs_rms"),
+        (lambda: gym.wrappers.NormalizeReward(pendulum()), "NormalizeReward.return_rms"),
+        (
+            lambda: gym.wrappers.TimeAwareObservation(gym.wrappers.NormalizeObservation(pendulum())),
+            "NormalizeObservation.obs_rms",
+        ),
+        (lambda: OwnNormalizer(pendulum()), "OwnNormalizer.mean"),
+    ],
+)
 @pytest.mark.parametrize("as_function", [False, True])
 def test_running_statistics_are_refused_by_name(make, named, as_function, tmp_path):
     with pytest.raises(ValueError, match=f"{named}.*running statistics") as refusal:
@@ -128,6 +151,7 @@ def test_frozen_statistics_go_along(tmp_path):
 
 class Curriculum(gym.Wrapper):
     """Every episode is judged more strictly than the one before."""
+
     level = 0
 
     def reset(self, **kwargs):
@@ -151,6 +175,7 @@ class Promoted(gym.Wrapper):
 
 class Leftover(gym.Wrapper):
     """The motor is still warm from the last episode; the first observation does not show it."""
+
     left = 0.0
 
     def step(self, action):
@@ -172,6 +197,7 @@ class Randomized(gym.Wrapper):
 
 class Delayed(gym.Wrapper):
     """Actions arrive one step late, across episodes too."""
+
     last = None
 
     def step(self, action):
@@ -179,10 +205,16 @@ class Delayed(gym.Wrapper):
         return self.env.step(np.zeros_like(action) if now is None else now)
 
 
-@pytest.mark.parametrize(("make", "named"), [
-    (lambda: Curriculum(pendulum()), "Curriculum.level"), (lambda: Promoted(pendulum()), "PendulumEnv.max_torque"), (lambda: Leftover(pendulum()), "Leftover.left"),
-    (lambda: Randomized(pendulum()), "Randomized.rng"), (lambda: Delayed(pendulum()), "Delayed.last"),
-])
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: Curriculum(pendulum()), "Curriculum.level"),
+        (lambda: Promoted(pendulum()), "PendulumEnv.max_torque"),
+        (lambda: Leftover(pendulum()), "Leftover.left"),
+        (lambda: Randomized(pendulum()), "Randomized.rng"),
+        (lambda: Delayed(pendulum()), "Delayed.last"),
+    ],
+)
 @pytest.mark.parametrize("as_function", [False, True])
 def test_memory_across_episodes_is_said_by_name(make, named, as_function):
     _, text = said(make if as_function else make())
@@ -211,6 +243,7 @@ def test_a_resume_proves_the_ends_of_the_episode_under_way(tmp_path):
 
 class Counting(gym.Wrapper):
     """Becomes harder after a thousand episodes, which no short check sees."""
+
     episodes = 0
 
     def reset(self, **kwargs):
@@ -256,6 +289,7 @@ def test_randomized_physics_is_repeated_where_the_seed_determines_it(as_function
 
 class Clocked(Pushed):
     """Knows the time, and holds a large table; neither moves it."""
+
     table = np.zeros((1_000, 1_000))
 
     def reset(self, seed=None, options=None):
@@ -275,7 +309,12 @@ class Crowded(Pushed):
 
     def __init__(self):
         super().__init__()
-        self.strange, self.lock, self.me, self.rows = Unreadable(), threading.Lock(), self, [list(range(1_000)) for _ in range(500)]
+        self.strange, self.lock, self.me, self.rows = (
+            Unreadable(),
+            threading.Lock(),
+            self,
+            [list(range(1_000)) for _ in range(500)],
+        )
 
 
 def test_odd_attributes_are_no_crash():
@@ -298,12 +337,25 @@ class Listing(gym.Wrapper):
         return self.env.step(action)
 
 
-@pytest.mark.parametrize("make", [
-    pendulum, Pushed, Clocked, lambda: Listing(pendulum()), lambda: gym.wrappers.RecordEpisodeStatistics(pendulum()), lambda: gym.wrappers.FrameStackObservation(pendulum(), 3),
-    lambda: gym.wrappers.TimeAwareObservation(pendulum()), lambda: gym.wrappers.RescaleAction(pendulum(), -1.0, 1.0), lambda: gym.wrappers.FlattenObservation(pendulum()),
-    lambda: gym.wrappers.DelayObservation(pendulum(), 2), lambda: gym.wrappers.StickyAction(pendulum(), 0.3), lambda: gym.wrappers.ClipReward(pendulum(), -1.0, 0.0),
-    lambda: gym.wrappers.TransformReward(pendulum(), lambda reward: 0.1 * reward), lambda: gym.make("MountainCarContinuous-v0"),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pendulum,
+        Pushed,
+        Clocked,
+        lambda: Listing(pendulum()),
+        lambda: gym.wrappers.RecordEpisodeStatistics(pendulum()),
+        lambda: gym.wrappers.FrameStackObservation(pendulum(), 3),
+        lambda: gym.wrappers.TimeAwareObservation(pendulum()),
+        lambda: gym.wrappers.RescaleAction(pendulum(), -1.0, 1.0),
+        lambda: gym.wrappers.FlattenObservation(pendulum()),
+        lambda: gym.wrappers.DelayObservation(pendulum(), 2),
+        lambda: gym.wrappers.StickyAction(pendulum(), 0.3),
+        lambda: gym.wrappers.ClipReward(pendulum(), -1.0, 0.0),
+        lambda: gym.wrappers.TransformReward(pendulum(), lambda reward: 0.1 * reward),
+        lambda: gym.make("MountainCarContinuous-v0"),
+    ],
+)
 @pytest.mark.parametrize("as_function", [False, True])
 def test_what_can_be_repeated_is_repeated_in_silence(make, as_function):
     agent, text = said(make if as_function else make())
@@ -339,10 +391,17 @@ class Repeated(gym.Wrapper):
         return obs, total, terminated, truncated, info
 
 
-@pytest.mark.parametrize(("make", "steps"), [
-    (lambda: gym.wrappers.TimeLimit(pendulum(20), 50), 20), (lambda: gym.wrappers.TimeLimit(pendulum(50), 20), 20), (lambda: gym.make("Pendulum-v1").unwrapped, None),
-    (lambda: Repeated(pendulum(48)), 12), (lambda: gym.wrappers.TimeLimit(Repeated(pendulum(48)), 40), 12), (lambda: gym.wrappers.TimeLimit(Repeated(pendulum(200)), 9), 9),
-])
+@pytest.mark.parametrize(
+    ("make", "steps"),
+    [
+        (lambda: gym.wrappers.TimeLimit(pendulum(20), 50), 20),
+        (lambda: gym.wrappers.TimeLimit(pendulum(50), 20), 20),
+        (lambda: gym.make("Pendulum-v1").unwrapped, None),
+        (lambda: Repeated(pendulum(48)), 12),
+        (lambda: gym.wrappers.TimeLimit(Repeated(pendulum(48)), 40), 12),
+        (lambda: gym.wrappers.TimeLimit(Repeated(pendulum(200)), 9), 9),
+    ],
+)
 def test_episodes_are_as_long_in_evaluation_and_in_a_loaded_agent(make, steps, tmp_path):
     def length(env):
         return len(play_once(env, 1, random_actions(env, 1, 300)).rewards)
@@ -360,6 +419,7 @@ def test_episodes_are_as_long_in_evaluation_and_in_a_loaded_agent(make, steps, t
 
 class Simulator:
     """A simulator that all clients of one number share."""
+
     running: dict[int, list] = {}
 
 
@@ -370,7 +430,10 @@ class ByHandle(Pushed):
         super().__init__()
         self.client = 0
 
-    x = property(lambda self: Simulator.running[self.client], lambda self, value: Simulator.running.__setitem__(self.client, value))
+    x = property(
+        lambda self: Simulator.running[self.client],
+        lambda self, value: Simulator.running.__setitem__(self.client, value),
+    )
 
 
 class SharedByClass(Pushed):
@@ -416,10 +479,18 @@ class Pulled(Pushed):
         return obs, reward * self.simulator.pull, *rest
 
 
-@pytest.mark.parametrize(("asked", "sentence"), [
-    (ByHandle(), "are not apart"), (ByHandle, "are not apart"), (SharedByClass(), "are not apart"), (SharedByClass, "are not apart"), (Uncopied(), "are not apart"),
-    (Pulled(), r"is another environment: the reward of step 1.*Pulled.simulator"), ((lambda env: lambda: env)(Pushed()), "gives the same environment again"),
-])
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (ByHandle(), "are not apart"),
+        (ByHandle, "are not apart"),
+        (SharedByClass(), "are not apart"),
+        (SharedByClass, "are not apart"),
+        (Uncopied(), "are not apart"),
+        (Pulled(), r"is another environment: the reward of step 1.*Pulled.simulator"),
+        ((lambda env: lambda: env)(Pushed()), "gives the same environment again"),
+    ],
+)
 def test_copies_that_are_no_worlds_of_their_own_are_refused(asked, sentence):
     with pytest.raises(ValueError, match=sentence):
         MAGEAgent(asked, **QUICK)
@@ -441,13 +512,18 @@ def looks_back(kind: str) -> gym.Env:
     if kind == "default":
         return gym.wrappers.TransformReward(env, lambda reward, env=env: reward - abs(float(env.unwrapped.state[0])))
     if kind == "observation":
-        return gym.wrappers.TransformObservation(env, lambda obs: obs + np.float32(env.unwrapped.state[0]), env.observation_space)
+        return gym.wrappers.TransformObservation(
+            env, lambda obs: obs + np.float32(env.unwrapped.state[0]), env.observation_space
+        )
     return gym.wrappers.TransformReward(env, lambda reward: reward / env.unwrapped.max_torque)
 
 
 @pytest.mark.parametrize("kind", ["closure", "closure over the inside", "global", "default", "observation"])
 def test_a_function_that_looks_at_the_training_environment_is_refused_and_named(kind):
-    with pytest.raises(ValueError, match=r"Look at Transform(Reward|Observation)\.func \(which holds (env|inner|OUTSIDE|default 0)\).*Pass a function that makes the whole world"):
+    with pytest.raises(
+        ValueError,
+        match=r"Look at Transform(Reward|Observation)\.func \(which holds (env|inner|OUTSIDE|default 0)\).*Pass a function that makes the whole world",
+    ):
         MAGEAgent(looks_back(kind), **QUICK)
     agent, text = said((lambda: looks_back(kind)) if kind != "global" else Pushed)
     assert text == "" and same_play(agent.get_env(), agent.new_env()) is None
@@ -489,8 +565,16 @@ def edited(kind: str) -> gym.Env:
     return gym.wrappers.TimeAwareObservation(env) if kind == "wrapped gravity" else env
 
 
-EDITED = {"pendulum": "PendulumEnv.m", "gravity": "HopperEnv.model.opt.gravity", "wrapped gravity": None, "timestep": "HopperEnv.model.opt.timestep", "mass": "HopperEnv.model.body_mass",
-          "friction and gear": "HopperEnv.model.geom_friction", "damping": "HopperEnv.model.dof_damping", "frame skip": "HopperEnv.frame_skip"}
+EDITED = {
+    "pendulum": "PendulumEnv.m",
+    "gravity": "HopperEnv.model.opt.gravity",
+    "wrapped gravity": None,
+    "timestep": "HopperEnv.model.opt.timestep",
+    "mass": "HopperEnv.model.body_mass",
+    "friction and gear": "HopperEnv.model.geom_friction",
+    "damping": "HopperEnv.model.dof_damping",
+    "frame skip": "HopperEnv.frame_skip",
+}
 
 
 @pytest.mark.parametrize("kind", EDITED)
@@ -498,7 +582,13 @@ EDITED = {"pendulum": "PendulumEnv.m", "gravity": "HopperEnv.model.opt.gravity",
 def test_edited_physics_goes_along(kind, as_function, tmp_path):
     asked = (lambda: edited(kind)) if as_function else edited(kind)
     agent, text = said(asked)
-    plain = make_env(gym.wrappers.TimeAwareObservation(gym.make("Hopper-v5")) if kind == "wrapped gravity" else "Pendulum-v1" if kind == "pendulum" else "Hopper-v5")
+    plain = make_env(
+        gym.wrappers.TimeAwareObservation(gym.make("Hopper-v5"))
+        if kind == "wrapped gravity"
+        else "Pendulum-v1"
+        if kind == "pendulum"
+        else "Hopper-v5"
+    )
     for copy in (agent.new_env(), agent.limited_env(), agent.new_env(render_mode="rgb_array")):
         assert same_play(agent.get_env(), copy) is None and same_play(plain, copy) is not None
     assert text == "" and agent.new_env(render_mode="rgb_array").render_mode == "rgb_array"
@@ -510,7 +600,10 @@ def test_edited_physics_goes_along(kind, as_function, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         loaded = MAGEAgent.load(tmp_path / "agent", env=asked if as_function else edited(kind))
-    assert same_play(loaded.new_env(), edited(kind) if kind in ("pendulum", "wrapped gravity") else make_env(edited(kind))) is None
+    assert (
+        same_play(loaded.new_env(), edited(kind) if kind in ("pendulum", "wrapped gravity") else make_env(edited(kind)))
+        is None
+    )
     with pytest.warns(UserWarning, match="not the one that the agent was trained in"):
         MAGEAgent.load(tmp_path / "agent", env=plain)
 
@@ -534,7 +627,9 @@ def test_a_run_is_not_continued_in_another_world(tmp_path):
     with pytest.raises(ValueError, match="cannot be continued in another world"):
         agent.learn(20, reset_num_timesteps=False)
     assert {path: path.read_bytes() for path in before} == before
-    assert MAGEAgent.load(tmp_path / "run", env=edited("gravity")).learn(20, reset_num_timesteps=False).num_timesteps == 80
+    assert (
+        MAGEAgent.load(tmp_path / "run", env=edited("gravity")).learn(20, reset_num_timesteps=False).num_timesteps == 80
+    )
 
 
 @pytest.mark.parametrize("env", ["Pendulum-v1", "Hopper-v5"])
@@ -577,8 +672,17 @@ def test_a_change_by_a_callback_reaches_the_evaluation():
 # The original, and what is measured.
 
 
-@pytest.mark.parametrize("make", [pendulum, Pushed, lambda: gym.make("Hopper-v5"), lambda: gym.wrappers.TimeAwareObservation(gym.make("Hopper-v5")), lambda: looks_back("constant"),
-                                  lambda: Curriculum(pendulum())])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pendulum,
+        Pushed,
+        lambda: gym.make("Hopper-v5"),
+        lambda: gym.wrappers.TimeAwareObservation(gym.make("Hopper-v5")),
+        lambda: looks_back("constant"),
+        lambda: Curriculum(pendulum()),
+    ],
+)
 def test_making_an_agent_leaves_the_environment_where_it_was(make):
     def half(env):
         env.reset(seed=1)
@@ -599,10 +703,13 @@ def test_making_an_agent_leaves_the_environment_where_it_was(make):
 
 def test_recorders_film_no_evaluation(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "moviepy", types.ModuleType("moviepy"))  # nothing is written here
+
     class Counted(gym.wrappers.RecordEpisodeStatistics):
         pass
 
-    film = gym.wrappers.RecordVideo(Counted(pendulum(10, render_mode="rgb_array")), str(tmp_path / "films"), episode_trigger=lambda episode: False)
+    film = gym.wrappers.RecordVideo(
+        Counted(pendulum(10, render_mode="rgb_array")), str(tmp_path / "films"), episode_trigger=lambda episode: False
+    )
     agent = MAGEAgent(film, **QUICK)
     kinds = [type(layer).__name__ for layer in (agent.new_env(), agent.new_env().env)]
     assert "RecordVideo" not in kinds and "Counted" in kinds
@@ -626,8 +733,16 @@ def test_no_copy_opens_a_window_or_shares_one():
     env.render()
     env.unwrapped.render_mode = "human"  # as if it had a window
     agent, text = said(gym.wrappers.TimeAwareObservation(env))
-    assert text == "" and agent.new_env().render_mode is None and agent.new_env(render_mode="rgb_array").render_mode == "rgb_array"
-    assert agent.new_env().unwrapped.screen is None and env.unwrapped.screen is not None and env.unwrapped.render_mode == "human"
+    assert (
+        text == ""
+        and agent.new_env().render_mode is None
+        and agent.new_env(render_mode="rgb_array").render_mode == "rgb_array"
+    )
+    assert (
+        agent.new_env().unwrapped.screen is None
+        and env.unwrapped.screen is not None
+        and env.unwrapped.render_mode == "human"
+    )
 
 
 def test_a_copy_of_a_mujoco_task_has_its_model_and_its_place():
@@ -650,7 +765,13 @@ class Sloppy(Pushed):
         self.manner, self.t = manner, 0
 
     def seen(self):
-        return {"obs list": self.x.tolist(), "obs tuple": tuple(self.x.tolist()), "obs (2, 1)": self.x[:, None].copy(), "obs None": None, "obs text": "x"}.get(self.manner, self.x.copy())
+        return {
+            "obs list": self.x.tolist(),
+            "obs tuple": tuple(self.x.tolist()),
+            "obs (2, 1)": self.x[:, None].copy(),
+            "obs None": None,
+            "obs text": "x",
+        }.get(self.manner, self.x.copy())
 
     def reset(self, seed=None, options=None):
         self.t = 0
@@ -662,16 +783,36 @@ class Sloppy(Pushed):
         self.t += 1
         if self.manner == "writes into the action":
             action *= 0.0
-        reward = {"reward (1,)": np.array([reward]), "reward ()": np.array(reward), "reward int": int(reward), "reward None": None, "reward nan": np.nan}.get(self.manner, reward)
+        reward = {
+            "reward (1,)": np.array([reward]),
+            "reward ()": np.array(reward),
+            "reward int": int(reward),
+            "reward None": None,
+            "reward nan": np.nan,
+        }.get(self.manner, reward)
         truncated = {"truncated None": None, "truncated 0": int(self.t >= 20)}.get(self.manner, self.t >= 20)
-        terminated = {"terminated array": np.array([False]), "terminated np.bool": np.bool_(False)}.get(self.manner, False)
+        terminated = {"terminated array": np.array([False]), "terminated np.bool": np.bool_(False)}.get(
+            self.manner, False
+        )
         if self.manner == "old step":
             return self.seen(), reward, truncated, {}
         return self.seen(), reward, terminated, truncated, {}
 
 
 WORKS = ("", "obs list", "obs tuple", "reward ()", "reward int", "terminated np.bool", "writes into the action")
-TOLD = ("obs (2, 1)", "obs None", "obs text", "reward (1,)", "reward None", "reward nan", "truncated None", "truncated 0", "terminated array", "reset gives obs only", "old step")
+TOLD = (
+    "obs (2, 1)",
+    "obs None",
+    "obs text",
+    "reward (1,)",
+    "reward None",
+    "reward nan",
+    "truncated None",
+    "truncated 0",
+    "terminated array",
+    "reset gives obs only",
+    "old step",
+)
 
 
 @pytest.mark.parametrize("manner", WORKS)
@@ -724,9 +865,22 @@ def test_the_table_of_a_good_environment(capsys):
 
 
 def test_the_table_names_what_is_wrong(monkeypatch):
-    table = verdicts(lambda: Hidden(gym.wrappers.TransformObservation(pendulum(), lambda obs: np.append(obs, np.float32(1.0)), gym.spaces.Box(-9.0, 9.0, (4,), np.float32))))
-    assert table["memory"][0] == table["bounds"][0] == table["rewards"][0] == "look" and table["copies"][0] == table["determinism"][0] == "good"
-    assert "Hidden.level" in table["memory"][1] and "observation 3 never changed" in table["bounds"][1] and "near 1" in table["rewards"][1]
+    table = verdicts(
+        lambda: Hidden(
+            gym.wrappers.TransformObservation(
+                pendulum(), lambda obs: np.append(obs, np.float32(1.0)), gym.spaces.Box(-9.0, 9.0, (4,), np.float32)
+            )
+        )
+    )
+    assert (
+        table["memory"][0] == table["bounds"][0] == table["rewards"][0] == "look"
+        and table["copies"][0] == table["determinism"][0] == "good"
+    )
+    assert (
+        "Hidden.level" in table["memory"][1]
+        and "observation 3 never changed" in table["bounds"][1]
+        and "near 1" in table["rewards"][1]
+    )
     assert "explains" in table["reward"][1]
     weighed = gym.make("Hopper-v5")
     weighed.unwrapped._ctrl_cost_weight = 2.0
@@ -734,10 +888,17 @@ def test_the_table_names_what_is_wrong(monkeypatch):
     assert reward[0] == "bad" and "not the one its name stands for" in reward[1]
 
 
-@pytest.mark.parametrize(("asked", "line", "words"), [
-    ("Pendulum-v77", "environment", "unknown environment"), (lambda: gym.wrappers.NormalizeReward(pendulum()), "one world", "return_rms"), (SharedByClass, "one world", "not apart"),
-    (lambda: Sloppy("reward None"), "contract", "expected one number"), (lambda: Sloppy("old step"), "Gymnasium's check", "expected 5"), (lambda: gym.make("CartPole-v1"), "environment", "continuous actions"),
-])
+@pytest.mark.parametrize(
+    ("asked", "line", "words"),
+    [
+        ("Pendulum-v77", "environment", "unknown environment"),
+        (lambda: gym.wrappers.NormalizeReward(pendulum()), "one world", "return_rms"),
+        (SharedByClass, "one world", "not apart"),
+        (lambda: Sloppy("reward None"), "contract", "expected one number"),
+        (lambda: Sloppy("old step"), "Gymnasium's check", "expected 5"),
+        (lambda: gym.make("CartPole-v1"), "environment", "continuous actions"),
+    ],
+)
 def test_the_table_of_what_cannot_be_used(asked, line, words):
     verdict, said = verdicts(asked)[line]
     assert verdict == "bad" and words in said
@@ -747,6 +908,8 @@ def test_what_the_environment_draws_beside_its_seed_is_in_the_table():
     assert verdicts(lambda: Restless(pendulum()))["determinism"][0] == "look"
 
 
-@pytest.mark.parametrize(("steps", "discount"), [(None, 0.99), (50, 0.95), (200, 0.95), (500, 0.98), (1000, 0.99), (20_000, 0.999)])
+@pytest.mark.parametrize(
+    ("steps", "discount"), [(None, 0.99), (50, 0.95), (200, 0.95), (500, 0.98), (1000, 0.99), (20_000, 0.999)]
+)
 def test_the_advised_discount(steps, discount):
     assert advised_discount(steps) == discount

@@ -1,4 +1,5 @@
 """The package as it is installed: what importing it costs and brings in, its version, its wheel, its pinned environment."""
+
 from __future__ import annotations
 
 import configparser
@@ -18,7 +19,17 @@ from packaging.requirements import Requirement
 import mage_edu
 
 ROOT = Path(__file__).resolve().parent.parent
-DEVELOPMENT_TOOLS = ("nbdev", "fastcore", "execnb", "IPython", "ipykernel", "ipywidgets", "notebook", "jupyter", "pytest")
+DEVELOPMENT_TOOLS = (
+    "nbdev",
+    "fastcore",
+    "execnb",
+    "IPython",
+    "ipykernel",
+    "ipywidgets",
+    "notebook",
+    "jupyter",
+    "pytest",
+)
 
 
 def settings() -> configparser.SectionProxy:
@@ -68,7 +79,10 @@ def test_the_library_does_not_bring_in_its_development_tools():
 
 
 def test_a_development_tool_would_be_noticed():
-    assert tools_among(run_python("import jupyter_core, IPython, sys; print(*sys.modules, sep='\\n')")) == ["IPython", "jupyter_core"]
+    assert tools_among(run_python("import jupyter_core, IPython, sys; print(*sys.modules, sep='\\n')")) == [
+        "IPython",
+        "jupyter_core",
+    ]
 
 
 def test_one_version():
@@ -84,7 +98,18 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
     leftovers = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "runs", "_docs", "results")
     shutil.copytree(ROOT, source, ignore=leftovers)
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(out), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        str(out),
+        str(source),
+    ]
     result = subprocess.run(command, cwd=out, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     (file,) = out.glob("*.whl")
@@ -97,19 +122,27 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     strangers = [name for name in names if not re.match(r"mage_edu(-[^/]*\.dist-info)?/", name)]
     assert strangers == []
     assert {name for name in names if name.endswith(".ipynb") or "/test" in name} == set()
-    files = {file.relative_to(ROOT).as_posix() for file in (ROOT / "mage_edu").rglob("*") if file.is_file() and file.suffix != ".pyc"}
+    files = {
+        file.relative_to(ROOT).as_posix()
+        for file in (ROOT / "mage_edu").rglob("*")
+        if file.is_file() and file.suffix != ".pyc"
+    }
     assert {name for name in names if name.startswith("mage_edu/")} == files
 
 
 def test_the_wheel_names_its_command_its_licence_and_its_needs(wheel):
     (entry_points,) = (name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
-    assert "mage-edu = mage_edu.cli:main" in wheel.read(entry_points).decode().replace("mage-edu=mage_edu", "mage-edu = mage_edu")
+    assert "mage-edu = mage_edu.cli:main" in wheel.read(entry_points).decode().replace(
+        "mage-edu=mage_edu", "mage-edu = mage_edu"
+    )
     (metadata,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
     lines = wheel.read(metadata).decode().splitlines()
     needs = [line.partition(": ")[2] for line in lines if line.startswith("Requires-Dist: ") and "extra ==" not in line]
     assert f"Version: {mage_edu.__version__}" in lines and f"Requires-Python: >={settings()['min_python']}" in lines
     assert "License: Apache-2.0" in lines or "License-Expression: Apache-2.0" in lines
-    assert {Requirement(need).name for need in needs} == {Requirement(need).name for need in settings()["requirements"].split()}
+    assert {Requirement(need).name for need in needs} == {
+        Requirement(need).name for need in settings()["requirements"].split()
+    }
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
 
 
@@ -123,10 +156,19 @@ def pins() -> dict[str, str]:
 def test_the_pinned_environment_is_only_versions():
     pinned = pins()
     assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in pinned), "no URL, no path, no -e line, no marker"
-    assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in pinned.values()), "exact, without a local version (+cpu)"
+    assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in pinned.values()), (
+        "exact, without a local version (+cpu)"
+    )
 
 
-@pytest.mark.parametrize("need", [need for name in ("", "dev_", "dask_", "ray_", "onnx_", "otter_") for need in settings()[f"{name}requirements"].split()])
+@pytest.mark.parametrize(
+    "need",
+    [
+        need
+        for name in ("", "dev_", "dask_", "ray_", "onnx_", "otter_")
+        for need in settings()[f"{name}requirements"].split()
+    ],
+)
 def test_every_requirement_is_pinned_within_its_range(need):
     requirement = Requirement(need)
     assert requirement.specifier.contains(pins()[re.sub(r"[-_.]+", "-", requirement.name).lower()])

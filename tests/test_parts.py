@@ -1,4 +1,5 @@
 """Parts of one's own: a critic loss and a model as functions of the agent, in training, on disk and under the compiler."""
+
 import json
 import warnings
 
@@ -11,8 +12,20 @@ from mage_edu.engine.kernels import EAGER
 from mage_edu.engine.resume import named_weights
 from mage_edu.updates import critic_gradients, critic_gradients_of, critic_loss, huber
 
-SETTINGS = dict(size="tiny", seed=3, warmup_steps=40, dynamics_interval=20, dynamics_batches=3, log_interval=30, eval_interval=60,
-                eval_episodes=1, checkpoint_interval=50, actor_width=16, critic_width=16, dynamics_width=16)
+SETTINGS = dict(
+    size="tiny",
+    seed=3,
+    warmup_steps=40,
+    dynamics_interval=20,
+    dynamics_batches=3,
+    log_interval=30,
+    eval_interval=60,
+    eval_episodes=1,
+    checkpoint_interval=50,
+    actor_width=16,
+    critic_width=16,
+    dynamics_width=16,
+)
 HUBER = make_config("mage", "tiny")
 
 
@@ -22,7 +35,9 @@ def librarys(config, critic, target):
 
 def relative(config, critic, target):
     value, gradient = critic.value_and_action_gradient(target.obs, target.action)
-    share = torch.linalg.vector_norm(target.gradient - gradient, dim=-1) / (1.0 + torch.linalg.vector_norm(target.gradient, dim=-1))
+    share = torch.linalg.vector_norm(target.gradient - gradient, dim=-1) / (
+        1.0 + torch.linalg.vector_norm(target.gradient, dim=-1)
+    )
     parts = huber(target.value - value).mean(), (target.gradient_mask * huber(share)).mean()
     return CriticLoss(config.value_weight * parts[0] + config.gradient_weight * parts[1], *parts)
 
@@ -36,11 +51,22 @@ class Linear(Dynamics):
     """An ensemble of affine maps: no hidden layer."""
 
     def __init__(self, config, obs_dim, act_dim, generator):
-        super().__init__(obs_dim, act_dim, config.members, 0, 1, config.log_var_min, config.log_var_max, generator, "deterministic")
+        super().__init__(
+            obs_dim, act_dim, config.members, 0, 1, config.log_var_min, config.log_var_max, generator, "deterministic"
+        )
 
 
 def defaults(config, obs_dim, act_dim, generator):
-    return Dynamics(obs_dim, act_dim, config.members, config.dynamics_layers, config.dynamics_width, config.log_var_min, config.log_var_max, generator)
+    return Dynamics(
+        obs_dim,
+        act_dim,
+        config.members,
+        config.dynamics_layers,
+        config.dynamics_width,
+        config.log_var_min,
+        config.log_var_max,
+        generator,
+    )
 
 
 def agent_with(tmp_path=None, env="Pendulum-v1", algorithm="mage", **parts):
@@ -55,7 +81,9 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("parts", [dict(critic_loss=librarys), dict(dynamics=defaults), dict(critic_loss=librarys, dynamics=defaults)])
+@pytest.mark.parametrize(
+    "parts", [dict(critic_loss=librarys), dict(dynamics=defaults), dict(critic_loss=librarys, dynamics=defaults)]
+)
 def test_the_librarys_own_parts_handed_in_change_nothing(parts):
     default = weights(agent_with().learn(90))
     assert same(weights(agent_with(**parts).learn(90)), default)
@@ -103,15 +131,28 @@ def test_another_model_is_trained_and_imagines(tmp_path):
     moved = {name.split(".")[0] for name, tensor in weights(agent).items() if not torch.equal(tensor, before[name])}
     assert moved == {"actor", "critic", "target_actor", "target_critic", "dynamics"}
     batch = agent.learner.replay.sample(2)
-    slope = lambda obs, action: torch.autograd.functional.jacobian(lambda a: agent.learner.dynamics.sample(obs, a, torch.zeros(2, 3)).sum(0), action)
-    assert torch.equal(slope(batch.obs, batch.action), slope(batch.obs + 1.0, batch.action - 0.5))  # an affine map has one slope
+    slope = lambda obs, action: torch.autograd.functional.jacobian(
+        lambda a: agent.learner.dynamics.sample(obs, a, torch.zeros(2, 3)).sum(0), action
+    )
+    assert torch.equal(
+        slope(batch.obs, batch.action), slope(batch.obs + 1.0, batch.action - 0.5)
+    )  # an affine map has one slope
 
 
 NOT_A_MODEL = [
     (lambda *_: torch.nn.Linear(3, 3), "built a Linear without members, predict, sample"),
-    (lambda config, *rest: defaults(make_config("mage", "tiny", members=4), *rest), "built with 4 members, the configuration says members=2"),
-    (lambda config, obs_dim, act_dim, generator: Detached(config, obs_dim, act_dim, generator), "must be differentiable in the action"),
-    (lambda config, obs_dim, act_dim, generator: Short(config, obs_dim, act_dim, generator), r"losses returned shape \(\), expected \(2,\)"),
+    (
+        lambda config, *rest: defaults(make_config("mage", "tiny", members=4), *rest),
+        "built with 4 members, the configuration says members=2",
+    ),
+    (
+        lambda config, obs_dim, act_dim, generator: Detached(config, obs_dim, act_dim, generator),
+        "must be differentiable in the action",
+    ),
+    (
+        lambda config, obs_dim, act_dim, generator: Short(config, obs_dim, act_dim, generator),
+        r"losses returned shape \(\), expected \(2,\)",
+    ),
 ]
 
 
@@ -132,24 +173,41 @@ def test_what_cannot_stand_in_for_the_model_is_refused(tmp_path, build, sentence
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("loss, sentence", [
-    (lambda *_: None, "returned a NoneType; expected a CriticLoss"),
-    (lambda *_: torch.zeros((), requires_grad=True), "returned a Tensor; expected a CriticLoss"),
-    (lambda *arguments: critic_gradients(HUBER, *arguments[1:])[0], "do not detach it"),
-    (lambda config, critic, target: CriticLoss(critic(target.obs, target.action), torch.zeros(()), torch.zeros(())), "of three numbers as tensors"),
-])
+@pytest.mark.parametrize(
+    "loss, sentence",
+    [
+        (lambda *_: None, "returned a NoneType; expected a CriticLoss"),
+        (lambda *_: torch.zeros((), requires_grad=True), "returned a Tensor; expected a CriticLoss"),
+        (lambda *arguments: critic_gradients(HUBER, *arguments[1:])[0], "do not detach it"),
+        (
+            lambda config, critic, target: CriticLoss(
+                critic(target.obs, target.action), torch.zeros(()), torch.zeros(())
+            ),
+            "of three numbers as tensors",
+        ),
+    ],
+)
 def test_what_cannot_be_a_loss_is_refused(tmp_path, loss, sentence):
     with pytest.raises(ValueError, match=sentence):
         agent_with(tmp_path / "run", critic_loss=loss)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("settings, sentence", [
-    (dict(critic_loss="given"), r"pass the function itself, critic_loss=function, \(config, critic, target\) -> CriticLoss"),
-    (dict(dynamics="given"), r"pass the function itself, dynamics=function, \(config, obs_dim, act_dim, generator\) -> Dynamics"),
-    (dict(dynamics=Linear, algorithm="td3"), "nothing would be imagined with that model"),
-    (dict(dynamics=Linear, model="simulator"), "nothing would be imagined with that model"),
-])
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        (
+            dict(critic_loss="given"),
+            r"pass the function itself, critic_loss=function, \(config, critic, target\) -> CriticLoss",
+        ),
+        (
+            dict(dynamics="given"),
+            r"pass the function itself, dynamics=function, \(config, obs_dim, act_dim, generator\) -> Dynamics",
+        ),
+        (dict(dynamics=Linear, algorithm="td3"), "nothing would be imagined with that model"),
+        (dict(dynamics=Linear, model="simulator"), "nothing would be imagined with that model"),
+    ],
+)
 def test_words_and_combinations_that_mean_nothing_are_refused(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         agent_with(**settings)
@@ -160,7 +218,10 @@ def test_a_loaded_agent_acts_without_its_loss_and_asks_for_it_to_learn(tmp_path)
     loaded = MAGEAgent.load(tmp_path / "run")
     obs = loaded.get_env().reset(seed=0)[0]
     assert (loaded.predict(obs)[0] == saved.predict(obs)[0]).all() and loaded.evaluate(1).shape == (1,)
-    with pytest.raises(ValueError, match=r"critic_loss was a function of its user's, which no file holds; pass it again: MAGEAgent.load\(path, critic_loss=function\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"critic_loss was a function of its user's, which no file holds; pass it again: MAGEAgent.load\(path, critic_loss=function\)",
+    ):
         loaded.learn(10, reset_num_timesteps=False)
     with pytest.raises(ValueError, match="dynamics was not a function of its user's"):
         MAGEAgent.load(tmp_path / "run", critic_loss=relative, dynamics=Linear)
@@ -169,7 +230,10 @@ def test_a_loaded_agent_acts_without_its_loss_and_asks_for_it_to_learn(tmp_path)
 def test_a_loaded_agent_asks_for_its_model_at_once(tmp_path):
     agent_with(tmp_path / "run", dynamics=Linear).learn(60)
     for folder in (tmp_path / "run", tmp_path / "run" / "agent"):
-        with pytest.raises(ValueError, match=r"model of this agent was built by a function of its user's.*MAGEAgent.load\(path, dynamics=function\)"):
+        with pytest.raises(
+            ValueError,
+            match=r"model of this agent was built by a function of its user's.*MAGEAgent.load\(path, dynamics=function\)",
+        ):
             MAGEAgent.load(folder)
         assert type(MAGEAgent.load(folder, dynamics=Linear).learner.dynamics) is Linear
         with pytest.raises(ValueError, match="the saved weights do not fit"):
@@ -199,4 +263,5 @@ def test_parts_of_ones_own_are_compiled_with_the_rest():
 
 def test_the_public_face_has_what_the_parts_are_made_of():
     import mage_edu
+
     assert {"CriticLoss", "CriticTarget", "Dynamics"} <= set(mage_edu.__all__) and CriticTarget is mage_edu.CriticTarget

@@ -2,6 +2,7 @@
 
 Two rows of wrong algorithms see the ladder fail where it should.
 """
+
 from __future__ import annotations
 
 import pytest
@@ -22,7 +23,9 @@ def answered(name: str, algorithm: str, **settings) -> Verdict:
 
 
 def test_there_are_six_and_one_asks_for_no_value():
-    assert list(PROBES) == ["reward", "action", "discount", "termination", "limit", "slope"] and len(ASK_FOR_A_VALUE) == 5
+    assert (
+        list(PROBES) == ["reward", "action", "discount", "termination", "limit", "slope"] and len(ASK_FOR_A_VALUE) == 5
+    )
 
 
 @pytest.mark.parametrize("name", PROBES)
@@ -43,7 +46,15 @@ def test_without_a_value_term_the_slope_is_right():
 @pytest.mark.parametrize("algorithm", ["mage", "td3"])
 def test_the_engine_climbs_the_rung_that_only_it_can_break(algorithm):
     """A time limit that is stored as an end: that is done where the environment is stepped, not in an update."""
-    config = probe_config(algorithm, warmup_steps=100, dynamics_interval=50, dynamics_batches=20, updates_per_step=2, eval_episodes=1, eval_interval=1_000)
+    config = probe_config(
+        algorithm,
+        warmup_steps=100,
+        dynamics_interval=50,
+        dynamics_batches=20,
+        updates_per_step=2,
+        eval_episodes=1,
+        eval_interval=1_000,
+    )
     agent = MAGEAgent(env_id("limit"), **config.to_dict(), compile=False)
     agent.learn(160)
     learner = agent.learner
@@ -58,19 +69,27 @@ def test_the_verdict_sees_each_kind_of_error():
     assert "off by 0.50" in judge("action", best, lambda obs, action: right(obs, action) + 0.5, 0.5).complaint()
     assert "0.50 from the best action" in judge("action", still, right, 0.5).complaint()
     assert "off by nan" in judge("reward", still, lambda obs, action: torch.nan * obs[:, 0], 0.5).complaint()
-    assert "off by 1.00" in judge("limit", still, lambda obs, action: torch.ones(len(obs)), 0.5).complaint()  # a time limit as an end
-    assert "off by 0.94" in judge("termination", still, lambda obs, action: torch.full((len(obs),), 1.9375), 0.5).complaint()
+    assert (
+        "off by 1.00" in judge("limit", still, lambda obs, action: torch.ones(len(obs)), 0.5).complaint()
+    )  # a time limit as an end
+    assert (
+        "off by 0.94"
+        in judge("termination", still, lambda obs, action: torch.full((len(obs),), 1.9375), 0.5).complaint()
+    )
     climbing, falling = (lambda obs, action, sign=sign: sign * obs[:, 0] * action[:, 0] for sign in (1, -1))
     assert judge("slope", lambda obs: obs[:, :1], climbing, 0.5).complaint() is None
     assert "0% of the critic's slopes" in judge("slope", lambda obs: obs[:, :1], falling, 0.5).complaint()
 
 
-@pytest.mark.parametrize(("name", "broken"), [
-    ("discount", dict(discount=0.0)),  # nothing of the next state
-    ("limit", dict(discount=0.0)),
-    ("termination", dict(discount=0.9)),  # too much of it
-    ("action", dict(actor_lr=1e-9)),  # an actor that stands still
-])
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("discount", dict(discount=0.0)),  # nothing of the next state
+        ("limit", dict(discount=0.0)),
+        ("termination", dict(discount=0.9)),  # too much of it
+        ("action", dict(actor_lr=1e-9)),  # an actor that stands still
+    ],
+)
 def test_a_broken_setting_fails_its_rung(name, broken):
     config = probe_config("mage", **broken)
     assert verdict(name, teach(name, config), 0.5).complaint() is not None

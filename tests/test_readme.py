@@ -1,4 +1,5 @@
 """What the README promises: its links lead somewhere, its list of notebooks is complete, and its Python works."""
+
 from __future__ import annotations
 
 import re

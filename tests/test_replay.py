@@ -1,4 +1,5 @@
 """The replay buffer is a ring with draws of its own; the running statistics are those of numpy."""
+
 import numpy as np
 import pytest
 import torch
@@ -148,7 +149,9 @@ def test_the_simulators_states_are_kept_beside_the_observations():
         buffer.add([n], [0.0], n, [n + 1], False, [n, n / 3], [n + 1, (n + 1) / 3])
     batch = buffer.sample(50)
     assert set(batch.reward.tolist()) == {2.0, 3.0, 4.0} and batch.state.dtype == torch.float64
-    assert torch.equal(batch.state[:, 1], batch.reward.double() / 3) and torch.equal(batch.next_state[:, 1], (batch.reward.double() + 1) / 3)
+    assert torch.equal(batch.state[:, 1], batch.reward.double() / 3) and torch.equal(
+        batch.next_state[:, 1], (batch.reward.double() + 1) / 3
+    )
     with pytest.raises(ValueError, match="5 values: expected 7, obs.*next_state"):
         buffer.add([0.0], [0.0], 0.0, [0.0], False)
     with pytest.raises(ValueError, match="next_state of shape"):

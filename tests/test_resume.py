@@ -1,4 +1,5 @@
 """A run that was killed, interrupted or damaged ends as if nothing had happened; files are checked before they are believed."""
+
 from __future__ import annotations
 
 import json
@@ -25,8 +26,20 @@ from mage_edu.engine.storage import RunFolder, load_agent, read_sealed, write_se
 from mage_edu.engine.train import Divergence
 
 FORK = multiprocessing.get_context("fork")  # children begin with torch imported
-SETTINGS = dict(size="tiny", seed=3, warmup_steps=40, dynamics_interval=20, dynamics_batches=3, log_interval=30, eval_interval=60,
-                eval_episodes=1, checkpoint_interval=50, actor_width=16, critic_width=16, dynamics_width=16)
+SETTINGS = dict(
+    size="tiny",
+    seed=3,
+    warmup_steps=40,
+    dynamics_interval=20,
+    dynamics_batches=3,
+    log_interval=30,
+    eval_interval=60,
+    eval_episodes=1,
+    checkpoint_interval=50,
+    actor_width=16,
+    critic_width=16,
+    dynamics_width=16,
+)
 STEPS = 230
 RESULTS = ("metrics.csv", "evaluations.csv", "agent/agent.json", "agent/weights.safetensors")
 
@@ -63,6 +76,7 @@ def undisturbed(tmp_path_factory):
             made[env] = tmp_path_factory.mktemp("undisturbed") / env
             play(made[env], env)
         return made[env]
+
     return folder
 
 
@@ -102,8 +116,14 @@ def test_a_run_killed_at_random_moments_ends_the_same(undisturbed, tmp_path):
 
 def test_a_run_with_the_other_choices_ends_the_same_when_it_is_cut(tmp_path):
     """Adam's moments and the delayed target critic, cut between two critic updates of one actor update."""
-    choices = dict(activation="relu", optimizer="adam", critic_loss="squared", actor_climbs="first", standardize_obs=False,
-                   delay_target_critic=True)
+    choices = dict(
+        activation="relu",
+        optimizer="adam",
+        critic_loss="squared",
+        actor_climbs="first",
+        standardize_obs=False,
+        delay_target_critic=True,
+    )
     for name, parts in (("whole", (STEPS,)), ("cut", (101, STEPS - 101))):
         folder = tmp_path / name
         MAGEAgent("Pendulum-v1", out=folder, **SETTINGS, **choices).learn(parts[0])
@@ -130,7 +150,11 @@ def test_a_variant_in_two_parts_is_the_run_in_one(tmp_path, algorithm, settings)
     begin("whole").learn(150)
     begin("parts").learn(100)
     loaded = MAGEAgent.load(tmp_path / "parts")
-    assert getattr(loaded.learner.world.dynamics, "clip", None) == loaded.config.dynamics_clip == settings.get("dynamics_clip")
+    assert (
+        getattr(loaded.learner.world.dynamics, "clip", None)
+        == loaded.config.dynamics_clip
+        == settings.get("dynamics_clip")
+    )
     loaded.learn(50, reset_num_timesteps=False)
     assert results(tmp_path / "parts") == results(tmp_path / "whole")
 
@@ -155,10 +179,12 @@ class Tripwire:
                     os.kill(os.getpid(), signal.SIGKILL)
                 raise OSError(28, "No space left on device")
             return function(*args, **kwargs)
+
         return call
 
     def install(self) -> None:
         import builtins
+
         os.fsync, os.replace, os.truncate = self.wrap(os.fsync), self.wrap(os.replace), self.wrap(os.truncate)
         Path.unlink, Path.mkdir = self.wrap(Path.unlink), self.wrap(Path.mkdir)
         opened, wire = builtins.open, self
@@ -187,6 +213,7 @@ class Tripwire:
         def watched(file, mode="r", *args, **kwargs):
             writes = any(letter in mode for letter in "wa+")
             return Watched(file, mode, *args, **kwargs) if writes else opened(file, mode, *args, **kwargs)
+
         builtins.open = watched
 
 
@@ -247,8 +274,14 @@ def flip(path: Path, at: int = -1) -> None:
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("damaged", ["checkpoint/state-000000160.safetensors", "checkpoint/000000160.json",
-                                     "checkpoint/replay-000000150-000000160.safetensors"])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "checkpoint/state-000000160.safetensors",
+        "checkpoint/000000160.json",
+        "checkpoint/replay-000000150-000000160.safetensors",
+    ],
+)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(undisturbed, stopped, damaged):
     flip(stopped / damaged, 40)
     with pytest.warns(UserWarning, match=rf"{Path(damaged).name}.*The checkpoint of step 150 is used instead"):
@@ -313,7 +346,9 @@ except KeyboardInterrupt as error:
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_once_and_twice(undisturbed, tmp_path, times):
     script = INTERRUPTED.format(times=times, folder=str(tmp_path / "run"))
-    ran = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120
+    )
     assert ran.returncode == 0, ran.stderr
     assert "ended at 120" in ran.stdout and ("mage-edu resume" in ran.stdout) == (times == 1)
     steps = newest_checkpoint(tmp_path / "run" / "checkpoint", [])[1].state.step
@@ -342,8 +377,11 @@ def test_no_file_can_run_code(stopped, tmp_path):
     for file in files:
         whole = file.read_bytes()
         file.write_bytes(bomb)
-        for use in (lambda: MAGEAgent.load(stopped), lambda: RunFolder(stopped).description(),
-                    lambda: newest_checkpoint(stopped / "checkpoint", [RunFolder(stopped).metrics.path])):
+        for use in (
+            lambda: MAGEAgent.load(stopped),
+            lambda: RunFolder(stopped).description(),
+            lambda: newest_checkpoint(stopped / "checkpoint", [RunFolder(stopped).metrics.path]),
+        ):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -364,7 +402,15 @@ def test_names_that_lead_out_of_the_folder_are_refused(stopped, tmp_path):
         write_sealed(stopped / "checkpoint" / "000000160.json", manifest | {"files": files})
         found, reasons = newest_checkpoint(stopped / "checkpoint", [])[1:]
         assert found.state.step == 150 and "its list of files is not one of ours" in reasons[0]
-    for change in ({"chunks": 3}, {"chunks": [["a", "b"]]}, {"step": "160"}, {"files": []}, {"tables": None}, {"facts": 1}, {"added": "x"}):
+    for change in (
+        {"chunks": 3},
+        {"chunks": [["a", "b"]]},
+        {"step": "160"},
+        {"files": []},
+        {"tables": None},
+        {"facts": 1},
+        {"added": "x"},
+    ):
         write_sealed(stopped / "checkpoint" / "000000160.json", manifest | change)
         assert newest_checkpoint(stopped / "checkpoint", [])[1].state.step == 150
 
@@ -404,7 +450,7 @@ def mutations(data: bytes, count: int, generator: random.Random):
             yield data[: generator.randrange(len(data))]
         else:
             at = generator.randrange(len(data))
-            yield data[:at] + bytes([data[at] ^ (1 << generator.randrange(8))]) + data[at + 1:]
+            yield data[:at] + bytes([data[at] ^ (1 << generator.randrange(8))]) + data[at + 1 :]
 
 
 def test_fuzz_every_loader(stopped):
@@ -416,21 +462,32 @@ def test_fuzz_every_loader(stopped):
     newest = newest_checkpoint(stopped / "checkpoint", tables)[1]
 
     def same_agent(loaded):
-        return loaded[0]["config"] == content["config"] and all(torch.equal(loaded[1][name], weights[name]) for name in weights)
+        return loaded[0]["config"] == content["config"] and all(
+            torch.equal(loaded[1][name], weights[name]) for name in weights
+        )
 
     def same_checkpoint(found):
         """The newest, or an older one together with a reason."""
         state = found[1].state
         if state.step == newest.state.step:
-            return all(torch.equal(state.tensors[name], tensor) for name, tensor in newest.state.tensors.items()) and state.facts == newest.state.facts
+            return (
+                all(torch.equal(state.tensors[name], tensor) for name, tensor in newest.state.tensors.items())
+                and state.facts == newest.state.facts
+            )
         return state.step == 150 and len(found[2]) == 1
 
     read_all = lambda: newest_checkpoint(stopped / "checkpoint", tables)
-    targets = [("agent/agent.json", agent_of, same_agent), ("agent/weights.safetensors", agent_of, same_agent),
-               ("config.json", RunFolder(stopped).description, lambda found: found == described),
-               *((f"checkpoint/{name}", read_all, same_checkpoint) for name in
-                 ("000000160.json", "state-000000160.safetensors", "replay-000000150-000000160.safetensors")),
-               ("metrics.csv", read_all, same_checkpoint), ("evaluations.csv", read_all, same_checkpoint)]
+    targets = [
+        ("agent/agent.json", agent_of, same_agent),
+        ("agent/weights.safetensors", agent_of, same_agent),
+        ("config.json", RunFolder(stopped).description, lambda found: found == described),
+        *(
+            (f"checkpoint/{name}", read_all, same_checkpoint)
+            for name in ("000000160.json", "state-000000160.safetensors", "replay-000000150-000000160.safetensors")
+        ),
+        ("metrics.csv", read_all, same_checkpoint),
+        ("evaluations.csv", read_all, same_checkpoint),
+    ]
     refused = 0
     for name, use, correct in targets:
         whole = (stopped / name).read_bytes()
@@ -454,7 +511,9 @@ def explode(agent, metrics):
 
 def test_divergence_stops_the_run_and_leaves_the_healthy_agent(tmp_path):
     agent = MAGEAgent("Pendulum-v1", out=tmp_path / "run", **SETTINGS)
-    with pytest.raises(Divergence, match="diverged at step 91: .* is nan.*critic_lr.*The newest checkpoint is of step 50"):
+    with pytest.raises(
+        Divergence, match="diverged at step 91: .* is nan.*critic_lr.*The newest checkpoint is of step 50"
+    ):
         agent.learn(STEPS, callback=explode)
     assert all(tensor.isfinite().all() for tensor in load_agent(tmp_path / "run")[1].values())
     assert newest_checkpoint(tmp_path / "run" / "checkpoint", [])[1].state.step == 50
@@ -463,7 +522,20 @@ def test_divergence_stops_the_run_and_leaves_the_healthy_agent(tmp_path):
 
 def test_a_learning_rate_that_explodes_is_told_on_the_command_line(tmp_path, capsys):
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
-    status = cli.main(["train", "--env", "Pendulum-v1", "--steps", "230", "--out", str(tmp_path / "run"), "--critic-lr", "1e6", *arguments])
+    status = cli.main(
+        [
+            "train",
+            "--env",
+            "Pendulum-v1",
+            "--steps",
+            "230",
+            "--out",
+            str(tmp_path / "run"),
+            "--critic-lr",
+            "1e6",
+            *arguments,
+        ]
+    )
     assert status == 1 and "diverged" in capsys.readouterr().err
 
 
@@ -487,7 +559,9 @@ def test_determinism_of_learn_predict_sweep_and_load(tmp_path):
         jobs = make_jobs(out, ("Pendulum-v1",), ("mage", "td3"), (0, 1), 120, "tiny", (overrides,))
         run_sweep(jobs, workers, report=lambda line: None)
         tables.append((out / "sweep.csv").read_bytes())
-        weights = {job.folder.relative_to(out): (job.folder / "agent" / "weights.safetensors").read_bytes() for job in jobs}
+        weights = {
+            job.folder.relative_to(out): (job.folder / "agent" / "weights.safetensors").read_bytes() for job in jobs
+        }
         tables.append(weights)
     assert tables[0] == tables[2] and tables[1] == tables[3]
 
@@ -513,10 +587,14 @@ def test_a_long_run_leaks_neither_memory_nor_files(tmp_path):
 
     def measure(agent, metrics):
         if agent.num_timesteps % 5000 == 0:
-            resident[agent.num_timesteps] = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+            resident[agent.num_timesteps] = (
+                int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+            )
             files[agent.num_timesteps] = open_files()
 
-    MAGEAgent("Pendulum-v1", size="tiny", algorithm="mage", seed=0, out=tmp_path / "run").learn(50_000, callback=measure)
+    MAGEAgent("Pendulum-v1", size="tiny", algorithm="mage", seed=0, out=tmp_path / "run").learn(
+        50_000, callback=measure
+    )
     assert resident[50_000] - resident[10_000] < 50, resident
     assert files[50_000] == files[10_000], files
     assert len(list((tmp_path / "run" / "checkpoint").iterdir())) < 60
@@ -546,5 +624,16 @@ def test_a_run_of_the_version_with_start_goes_on(tmp_path, algorithm, share):
     assert all(torch.equal(tensor, saved[name]) for name, tensor in named_weights(agent.learner).items())
     agent.learn(40, reset_num_timesteps=False)
     header, *rows = (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()
-    assert header.startswith("step,episodes,resets") and [row.split(",")[0] for row in rows] == ["20", "40", "60", "80", "100", "120"]
-    assert not any(torch.equal(tensor, saved[name]) for name, tensor in named_weights(agent.learner).items() if name.startswith("critic.weights"))
+    assert header.startswith("step,episodes,resets") and [row.split(",")[0] for row in rows] == [
+        "20",
+        "40",
+        "60",
+        "80",
+        "100",
+        "120",
+    ]
+    assert not any(
+        torch.equal(tensor, saved[name])
+        for name, tensor in named_weights(agent.learner).items()
+        if name.startswith("critic.weights")
+    )

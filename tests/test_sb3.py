@@ -1,4 +1,5 @@
 """Our `td3` against Stable-Baselines3's TD3: the same weights, batches and noise give the same updates; its tools take our agent."""
+
 import dataclasses
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ from mage_edu.evaluate import episode_returns
 from mage_edu.replay import Transitions
 from mage_edu.targets import TargetNoise
 
-pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 is a development dependency: pip install -e '.[dev]'")
+pytest.importorskip(
+    "stable_baselines3", reason="Stable-Baselines3 is a development dependency: pip install -e '.[dev]'"
+)
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 from sb3 import Setting, our_agent, their_model  # noqa: E402
 
@@ -32,8 +35,12 @@ def stacked(modules):
 
 def pairs(learner, model):
     """(name, our parameter, theirs in our shape) of all four networks."""
-    theirs = {"actor": [model.actor.mu], "target_actor": [model.actor_target.mu],
-              "critic": model.critic.q_networks, "target_critic": model.critic_target.q_networks}
+    theirs = {
+        "actor": [model.actor.mu],
+        "target_actor": [model.actor_target.mu],
+        "critic": model.critic.q_networks,
+        "target_critic": model.critic_target.q_networks,
+    }
     for name, modules in theirs.items():
         network, (weights, biases) = getattr(learner, name), stacked(modules)
         for kind, own, other in (("weights", network.weights, weights), ("biases", network.biases, biases)):
@@ -51,7 +58,9 @@ def same_start(env_id, setting=SMALL, **settings):
         for _, own, other in pairs(learner, model):
             own.copy_(other)
     stored = model.replay_buffer._get_samples(np.arange(setting.warmup_steps))
-    for obs, action, next_obs, over, reward in zip(stored.observations, stored.actions, stored.next_observations, stored.dones, stored.rewards):
+    for obs, action, next_obs, over, reward in zip(
+        stored.observations, stored.actions, stored.next_observations, stored.dones, stored.rewards
+    ):
         learner.replay.add(obs.numpy(), action, reward.item(), next_obs.numpy(), bool(over))
     return learner, model
 
@@ -63,9 +72,13 @@ def update_both(learner, model, monkeypatch, number):
     torch.manual_seed(number)
     noise = torch.empty(SMALL.batch_size, act_dim).normal_(0.0, 1.0)
     nothing = torch.zeros(1)
-    monkeypatch.setattr(learner.replay, "sample", lambda batch_size: Transitions(*(column[index] for column in learner.replay.data)))
+    monkeypatch.setattr(
+        learner.replay, "sample", lambda batch_size: Transitions(*(column[index] for column in learner.replay.data))
+    )
     monkeypatch.setattr(loop, "draw_noise", lambda *arguments: TargetNoise(nothing, nothing, noise[None]))
-    monkeypatch.setattr(model.replay_buffer, "sample", lambda batch_size, env=None: model.replay_buffer._get_samples(index))
+    monkeypatch.setattr(
+        model.replay_buffer, "sample", lambda batch_size, env=None: model.replay_buffer._get_samples(index)
+    )
     train.agent_update(learner)
     torch.manual_seed(number)  # their noise is drawn from the global generator, first thing in the update
     model.train(gradient_steps=1, batch_size=SMALL.batch_size)
@@ -90,8 +103,17 @@ def test_the_same_weights_batch_and_noise_give_the_same_weights(env_id, monkeypa
         assert (own - start[name]).abs().max() > (1e-3 if name.startswith(("actor", "critic")) else 1e-6), name
 
 
-WRONG = [dict(activation="swish"), dict(optimizer="radam"), dict(critic_loss="huber"), dict(actor_climbs="minimum"),
-         dict(delay_target_critic=False), dict(polyak=0.006), dict(discount=0.98), dict(target_noise=0.1), dict(policy_delay=1)]
+WRONG = [
+    dict(activation="swish"),
+    dict(optimizer="radam"),
+    dict(critic_loss="huber"),
+    dict(actor_climbs="minimum"),
+    dict(delay_target_critic=False),
+    dict(polyak=0.006),
+    dict(discount=0.98),
+    dict(target_noise=0.1),
+    dict(policy_delay=1),
+]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: next(iter(wrong)))
@@ -145,7 +167,11 @@ class OurDraws:
 
     def __init__(self, learner):
         self.generator = torch.Generator().manual_seed(train.derive_seeds(learner.config.seed).exploration)
-        self.scale, self.act_dim, self.std = learner.world.scale, learner.world.scale.low.numel(), learner.config.exploration_noise
+        self.scale, self.act_dim, self.std = (
+            learner.world.scale,
+            learner.world.scale.low.numel(),
+            learner.config.exploration_noise,
+        )
         self.warming = False
 
     def warm_up(self):
@@ -162,7 +188,9 @@ class OurDraws:
         """Nothing: it keeps no state over an episode."""
 
 
-@pytest.mark.parametrize("env_id, limit", [("Pendulum-v1", 1e-3), ("InvertedPendulum-v5", 1e-3), ("HalfCheetah-v5", 1e-3)])
+@pytest.mark.parametrize(
+    "env_id, limit", [("Pendulum-v1", 1e-3), ("InvertedPendulum-v5", 1e-3), ("HalfCheetah-v5", 1e-3)]
+)
 def test_the_whole_loop_is_the_same_with_the_same_random_numbers(env_id, limit, monkeypatch):
     """230 steps, the last 80 with updates: every stored transition and all weights agree. The tasks have a time limit, terminations, neither."""
     setting, steps = dataclasses.replace(SMALL, warmup_steps=150), 230
@@ -174,7 +202,9 @@ def test_the_whole_loop_is_the_same_with_the_same_random_numbers(env_id, limit, 
     model.set_env(SeededEpisodes(make_env(env_id), 3))
     model.action_noise = draws
     monkeypatch.setattr(model.action_space, "sample", draws.warm_up)
-    monkeypatch.setattr(model, "learning_starts", setting.warmup_steps - 1)  # theirs would begin to learn one step later
+    monkeypatch.setattr(
+        model, "learning_starts", setting.warmup_steps - 1
+    )  # theirs would begin to learn one step later
     choose = model._sample_action
     monkeypatch.setattr(model, "_sample_action", lambda starts, *rest: choose(setting.warmup_steps, *rest))
     rows = torch.Generator().manual_seed(train.derive_seeds(3).replay)
@@ -196,10 +226,18 @@ def test_the_whole_loop_is_the_same_with_the_same_random_numbers(env_id, limit, 
     model.learn(steps)
     assert learner.updates == updates[0] == model._n_updates == steps - setting.warmup_steps + 1
     theirs, ours = model.replay_buffer._get_samples(np.arange(steps)), learner.replay.data
-    names = {"obs": "observations", "action": "actions", "reward": "rewards", "next_obs": "next_observations", "terminated": "dones"}
+    names = {
+        "obs": "observations",
+        "action": "actions",
+        "reward": "rewards",
+        "next_obs": "next_observations",
+        "terminated": "dones",
+    }
     for name, other in names.items():
         own = getattr(ours, name)[:steps]
-        torch.testing.assert_close(own, getattr(theirs, other).reshape(own.shape).float(), rtol=limit, atol=limit, msg=name)
+        torch.testing.assert_close(
+            own, getattr(theirs, other).reshape(own.shape).float(), rtol=limit, atol=limit, msg=name
+        )
     assert largest_difference(learner, model) < limit
     assert ours.terminated[:steps].sum() == (learner.episodes - 1 if env_id == "InvertedPendulum-v5" else 0)
     assert (learner.episodes > 1) == (env_id != "HalfCheetah-v5")

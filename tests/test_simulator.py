@@ -1,4 +1,5 @@
 """The simulator as a function: it is the environment's own step, its differences are derivatives, and one can train with it."""
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,16 @@ from mage_edu.replay import ReplayBuffer
 from mage_edu.targets import TargetNoise, draw_actor_noise, draw_noise, target_and_action_gradient
 from mage_edu.updates import actor_gradients, actor_loss, critic_target
 
-SMALL = dict(size="tiny", seed=0, warmup_steps=40, eval_interval=60, eval_episodes=1, log_interval=30, checkpoint_interval=50, batch_size=16)
+SMALL = dict(
+    size="tiny",
+    seed=0,
+    warmup_steps=40,
+    eval_interval=60,
+    eval_episodes=1,
+    log_interval=30,
+    checkpoint_interval=50,
+    batch_size=16,
+)
 
 
 def random_steps(name, steps=60, seed=0, **arguments):
@@ -40,12 +50,18 @@ def random_steps(name, steps=60, seed=0, **arguments):
     return dynamics, state, scale.to_actor(action), next_obs, next_state
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("mage_edu/")])  # probe worlds have no simulator
+@pytest.mark.parametrize(
+    "name", [name for name in TASKS if not name.startswith("mage_edu/")]
+)  # probe worlds have no simulator
 def test_from_a_stored_state_the_simulator_makes_the_environments_step(name):
     dynamics, state, action, next_obs, next_state = random_steps(name, 200)
     again, after = dynamics.transition(state, action)
-    assert (again - next_obs).abs().max() < (1e-6 if name in FORMULAS else 1e-9)  # the formulas' environments show float32
-    assert (after - next_state).abs().max() < (1e-7 if name in FORMULAS else 1e-9) and dynamics.state_dim == state.shape[1]
+    assert (again - next_obs).abs().max() < (
+        1e-6 if name in FORMULAS else 1e-9
+    )  # the formulas' environments show float32
+    assert (after - next_state).abs().max() < (
+        1e-7 if name in FORMULAS else 1e-9
+    ) and dynamics.state_dim == state.shape[1]
 
 
 @pytest.mark.parametrize("name, arguments", [("Pendulum-v1", {"g": 3.7}), ("HalfCheetah-v5", {"frame_skip": 2})])
@@ -62,13 +78,18 @@ def test_what_a_state_holds_beside_positions_and_velocities_is_needed():
     cold[:, dynamics.step.smooth :] = 0.0
     shifted[:, dynamics.step.physics : dynamics.step.smooth] += 0.01
     assert error(state).max() < 1e-9 and error(cold).max() > 1e-8
-    assert torch.allclose(error(shifted)[:, 0], torch.tensor(0.01 / 0.015, dtype=torch.float64)) and error(shifted)[:, 1:].max() < 1e-9
+    assert (
+        torch.allclose(error(shifted)[:, 0], torch.tensor(0.01 / 0.015, dtype=torch.float64))
+        and error(shifted)[:, 1:].max() < 1e-9
+    )
 
 
 @pytest.mark.parametrize("name", ["HalfCheetah-v5", "Ant-v5", "Pusher-v5"])
 def test_the_map_forgets_what_it_was_asked_before(name):
     dynamics, state, action, *_ = random_steps(name, 20)
-    for forward, backward in zip(dynamics.transition(state, action), dynamics.transition(state.flip(0), action.flip(0))):
+    for forward, backward in zip(
+        dynamics.transition(state, action), dynamics.transition(state.flip(0), action.flip(0))
+    ):
         assert torch.equal(forward, backward.flip(0))
 
 
@@ -103,7 +124,9 @@ def test_differences_at_the_edge_stay_inside():
     assert torch.allclose(slopes, torch.full((3, 2, 1), 3.0).double())
 
 
-@pytest.mark.parametrize("name", ["Pendulum-v1", "InvertedPendulum-v5", "Reacher-v5", "HalfCheetah-v5", "Walker2d-v5", "Pusher-v5", "Ant-v5"])
+@pytest.mark.parametrize(
+    "name", ["Pendulum-v1", "InvertedPendulum-v5", "Reacher-v5", "HalfCheetah-v5", "Walker2d-v5", "Pusher-v5", "Ant-v5"]
+)
 def test_autograd_through_two_steps_agrees_with_differences(name):
     dynamics, state, action, next_obs, _ = random_steps(name, 4)
     action, weights = 0.9 * action, torch.linspace(-0.1, 0.1, next_obs.shape[1], dtype=torch.float64)
@@ -117,7 +140,9 @@ def test_autograd_through_two_steps_agrees_with_differences(name):
 def test_the_jacobians_are_those_of_mujoco_itself():
     import mujoco
 
-    dynamics, state, action, _, _ = random_steps("InvertedPendulum-v5", 5, frame_skip=1)  # one substep: what mjd_transitionFD differentiates
+    dynamics, state, action, _, _ = random_steps(
+        "InvertedPendulum-v5", 5, frame_skip=1
+    )  # one substep: what mjd_transitionFD differentiates
     model, data = dynamics.step.env.unwrapped.model, mujoco.MjData(dynamics.step.env.unwrapped.model)
     model.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER  # which it asks for
     f, scale = lambda s, a: dynamics.unit_step(s, a)[1][:, :4], dynamics.scale
@@ -126,7 +151,9 @@ def test_the_jacobians_are_those_of_mujoco_itself():
         data.qpos[:], data.qvel[:], data.ctrl[:] = s[:2], s[2:4], a
         theirs_s, theirs_a = np.zeros((4, 4)), np.zeros((4, 1))
         mujoco.mjd_transitionFD(model, data, 1e-6, True, theirs_s, theirs_a, None, None)
-        assert np.allclose(ours_s, theirs_s, atol=1e-7) and np.allclose(ours_a, 3.0 * theirs_a, atol=1e-7)  # 3 N for 1 of the actor's units
+        assert np.allclose(ours_s, theirs_s, atol=1e-7) and np.allclose(
+            ours_a, 3.0 * theirs_a, atol=1e-7
+        )  # 3 N for 1 of the actor's units
 
 
 def test_the_graph_takes_float32_and_asks_for_no_more_than_it_needs(monkeypatch):
@@ -137,13 +164,17 @@ def test_the_graph_takes_float32_and_asks_for_no_more_than_it_needs(monkeypatch)
     next_obs, next_state = dynamics.transition(state, action)
     assert next_obs.dtype == torch.float32 and next_state.dtype == torch.float64 and len(calls) == 3
     next_obs.sum().backward()
-    assert action.grad.dtype == torch.float32 and len(calls) == 3 + 3 * 2 * 6  # two steps for each component of the action
+    assert (
+        action.grad.dtype == torch.float32 and len(calls) == 3 + 3 * 2 * 6
+    )  # two steps for each component of the action
 
 
 def test_what_the_next_observation_does_not_depend_on_has_no_derivative():
     dynamics, state, action, *_ = random_steps("HalfCheetah-v5", 3)
     by_state = state_jacobian(lambda s, a: dynamics.unit_step(s, a)[0], state, action, 18)
-    assert by_state[:, :, 0].abs().max() < 1e-7 and by_state[:, :, 1].abs().max() > 0.1  # the place along the track; the torso's height
+    assert (
+        by_state[:, :, 0].abs().max() < 1e-7 and by_state[:, :, 1].abs().max() > 0.1
+    )  # the place along the track; the torso's height
     state.requires_grad_()
     (gradient,) = torch.autograd.grad(dynamics.transition(state, action)[0].sum(), state)
     assert not gradient[:, 18:].any() and gradient[:, 1:18].any()  # none in the warm start
@@ -165,12 +196,20 @@ def test_the_replay_holds_the_states_in_which_its_observations_were_seen(name):
     assert type(plain) is ReplayBuffer and len(plain.columns) == 5
 
 
-@pytest.mark.parametrize("name, algorithm", [("Walker2d-v5", "mage"), ("Walker2d-v5", "mage-k"), ("Pusher-v5", "mage-k"), ("InvertedPendulum-v5", "mage-mix")])
+@pytest.mark.parametrize(
+    "name, algorithm",
+    [("Walker2d-v5", "mage"), ("Walker2d-v5", "mage-k"), ("Pusher-v5", "mage-k"), ("InvertedPendulum-v5", "mage-mix")],
+)
 def test_the_targets_gradient_agrees_with_differences(name, algorithm):
     learner = learner_after(name, algorithm, target_noise=0.0, warmup_steps=60)
     config, batch = learner.config, learner.replay.sample(6)
     networks = [network.double() for network in (learner.target_actor, learner.target_critic)]
-    noise = TargetNoise(*(x.double() for x in draw_noise(config, *batch.obs.shape, batch.action.shape[1], torch.Generator().manual_seed(0))))
+    noise = TargetNoise(
+        *(
+            x.double()
+            for x in draw_noise(config, *batch.obs.shape, batch.action.shape[1], torch.Generator().manual_seed(0))
+        )
+    )
     obs, action = batch.obs.double(), 0.9 * batch.action.double()
     target = lambda a: target_and_action_gradient(config, learner.world.started_at(batch), *networks, obs, a, noise)
     differences = action_jacobian(lambda s, a: target(a)[0].value[:, None], obs, action, 1e-5)[:, 0]
@@ -190,9 +229,13 @@ def test_a_k_step_target_pays_what_the_real_environment_pays():
         obs = next_obs
     for row in rows[:1] * 8:
         learner.replay.add(*row)
-    batch = learner.replay.sample(1)._replace(**{name: column[learner.replay.added - 1][None] for name, column in learner.replay.columns.items()})
+    batch = learner.replay.sample(1)._replace(
+        **{name: column[learner.replay.added - 1][None] for name, column in learner.replay.columns.items()}
+    )
     noise = draw_noise(config, 1, *batch.obs.shape[1:], 6, torch.Generator().manual_seed(0))
-    target = critic_target(config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise)
+    target = critic_target(
+        config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise
+    )
     last = torch.as_tensor(obs, dtype=torch.float32)[None]
     paid = sum(config.discount**i * row[2] for i, row in enumerate(rows))
     expected = paid + config.discount**4 * learner.target_critic(last, learner.target_actor(last)).amin()
@@ -205,7 +248,14 @@ def test_an_actor_that_looks_ahead_climbs_through_the_simulator(algorithm):
     batch, config = learner.replay.sample(4), learner.config
     actor, critic = learner.actor.double(), learner.critic.double()
     noise = draw_actor_noise(config, *batch.obs.shape, torch.Generator()).double()
-    arguments = lambda: (config, learner.world.started_at(batch), actor, critic, batch.obs.double(), noise)  # a rollout is started once
+    arguments = lambda: (
+        config,
+        learner.world.started_at(batch),
+        actor,
+        critic,
+        batch.obs.double(),
+        noise,
+    )  # a rollout is started once
     obs, state, paid, objectives = batch.obs.double(), batch.state, 0.0, []
     with torch.no_grad():
         for i in range(config.actor_horizon):
@@ -214,7 +264,9 @@ def test_an_actor_that_looks_ahead_climbs_through_the_simulator(algorithm):
             paid, obs = paid + config.discount**i * learner.world.reward_fn(obs, action, next_obs), next_obs
             objectives.append(paid + config.discount ** (i + 1) * critic.minimum(obs, actor(obs)))
         expected = torch.stack(objectives if algorithm == "ivg" else objectives[-1:]).mean()
-        assert not learner.world.termination_fn(obs, action, obs).any() and abs(actor_loss(*arguments()) + expected) < 1e-9
+        assert (
+            not learner.world.termination_fn(obs, action, obs).any() and abs(actor_loss(*arguments()) + expected) < 1e-9
+        )
     gradient, weight = actor_gradients(*arguments())[1][1], list(actor.parameters())[1]
     index, values = np.unravel_index(int(gradient.abs().argmax()), gradient.shape), []
     with torch.no_grad():
@@ -225,7 +277,15 @@ def test_an_actor_that_looks_ahead_climbs_through_the_simulator(algorithm):
     assert abs(gradient[index].item() - (values[0] - values[1]) / 2e-5) < 1e-4 * abs(gradient[index].item())
 
 
-@pytest.mark.parametrize("name, algorithm", [("Pendulum-v1", "mage"), ("InvertedPendulum-v5", "mage"), ("InvertedPendulum-v5", "mve-td3"), ("Walker2d-v5", "maac")])
+@pytest.mark.parametrize(
+    "name, algorithm",
+    [
+        ("Pendulum-v1", "mage"),
+        ("InvertedPendulum-v5", "mage"),
+        ("InvertedPendulum-v5", "mve-td3"),
+        ("Walker2d-v5", "maac"),
+    ],
+)
 def test_training_with_the_simulator_as_the_model(tmp_path, name, algorithm):
     settings = SMALL | dict(model="simulator", batch_size=4 if name == "Walker2d-v5" else 16)
     agent = MAGEAgent(name, algorithm, out=tmp_path / "run", **settings).learn(60)
@@ -234,7 +294,10 @@ def test_training_with_the_simulator_as_the_model(tmp_path, name, algorithm):
     again = MAGEAgent.load(tmp_path / "again").learn(10, reset_num_timesteps=False)
     for part in ("metrics.csv", "evaluations.csv", "agent/weights.safetensors"):
         assert (tmp_path / "run" / part).read_bytes() == (tmp_path / "again" / part).read_bytes()
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(agent.learner.replay.columns.values(), again.learner.replay.columns.values()))
+    assert all(
+        torch.equal(ours, theirs)
+        for ours, theirs in zip(agent.learner.replay.columns.values(), again.learner.replay.columns.values())
+    )
 
 
 def test_a_learned_model_knows_nothing_of_states(monkeypatch):
@@ -262,12 +325,27 @@ def test_what_the_simulator_cannot_do_is_refused_before_anything_is_written(tmp_
 
 
 def test_a_run_with_the_simulator_can_be_diagnosed_where_observations_hide_something():
-    row = MAGEAgent("Walker2d-v5", "maac", model="simulator", **SMALL).learn(40).diagnose(diagnose_states=4, diagnose_horizon=5)
+    row = (
+        MAGEAgent("Walker2d-v5", "maac", model="simulator", **SMALL)
+        .learn(40)
+        .diagnose(diagnose_states=4, diagnose_horizon=5)
+    )
     assert all(np.isfinite(value) for value in row.values()) and "model_error" not in row
     dynamics, env = SimulatedDynamics(make_env("Walker2d-v5")), make_env("Walker2d-v5")
-    (episode,) = play(env, lambda obs: torch.zeros(1, 6, dtype=torch.float64), ActionScale.of(env.action_space), 0.3, 1, 30, 0, dynamics.state_of)
+    (episode,) = play(
+        env,
+        lambda obs: torch.zeros(1, 6, dtype=torch.float64),
+        ActionScale.of(env.action_space),
+        0.3,
+        1,
+        30,
+        0,
+        dynamics.state_of,
+    )
     again, after = dynamics.transition(episode.state[:-1], episode.action)
-    assert (again - episode.obs[1:]).abs().max() < 1e-5 and (after - episode.state[1:])[:, :18].abs().max() < 1e-5  # actions are played in float32
+    assert (again - episode.obs[1:]).abs().max() < 1e-5 and (after - episode.state[1:])[
+        :, :18
+    ].abs().max() < 1e-5  # actions are played in float32
 
 
 def test_an_ensembles_batch_need_not_divide_where_there_is_no_ensemble():

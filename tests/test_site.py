@@ -1,4 +1,5 @@
 """The site as it is built: every page is there and in order, complete without a network, and every link leads somewhere."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -21,10 +22,21 @@ from test_imports import ORDER
 from mage_edu.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted(path.relative_to(ROOT) for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+NOTEBOOKS = sorted(
+    path.relative_to(ROOT) for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
+)
 MODULES = [module for module in ORDER if (ROOT / "mage_edu" / f"{module.replace('.', '/')}.py").is_file()]
 DIRECTIVE = re.compile(r"^\s*#\s*\|.*$", re.MULTILINE)
-LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "object": "data"}
+LOADED = {
+    "script": "src",
+    "link": "href",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "object": "data",
+}
 
 
 class Page(HTMLParser):
@@ -64,7 +76,9 @@ Pages = dict[str, Page]  # by their path below the site's root
 
 def build_site(out: Path) -> Path:
     """The site, built into a folder; a warning fails the build."""
-    result = subprocess.run([sys.executable, str(ROOT / "docs" / "build.py"), str(out)], cwd=out, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "build.py"), str(out)], cwd=out, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return out / "html"
 
@@ -131,7 +145,9 @@ def test_the_course_is_there_in_order(pages):
 
 def test_home_is_the_readme(pages):
     headings = re.findall(r"^## (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert [heading.find(string=True) for heading in pages["index.html"].tree.find("article").find_all("h2")] == headings
+    assert [
+        heading.find(string=True) for heading in pages["index.html"].tree.find("article").find_all("h2")
+    ] == headings
 
 
 def test_a_page_shows_all_of_its_notebook(pages):
@@ -139,11 +155,19 @@ def test_a_page_shows_all_of_its_notebook(pages):
         cells = json.loads((ROOT / notebook).read_text(encoding="utf-8"))["cells"]
         page = pages[page_of(notebook)]
         sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-        visible = [DIRECTIVE.sub("", source).strip() for source in sources if not re.search(r"^#\| *(hide|default_exp|exporti)", source)]
+        visible = [
+            DIRECTIVE.sub("", source).strip()
+            for source in sources
+            if not re.search(r"^#\| *(hide|default_exp|exporti)", source)
+        ]
         assert [source for source in visible if source not in page.code] == [], notebook
         pictures = [attrs for tag, attrs in page.tags if tag == "img" and "_images/" in attrs.get("src", "")]
         drawn = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
-        linked = sum(len(re.findall(r"!\[[^\]]*\]\(", "".join(cell["source"]))) for cell in cells if cell["cell_type"] == "markdown")
+        linked = sum(
+            len(re.findall(r"!\[[^\]]*\]\(", "".join(cell["source"])))
+            for cell in cells
+            if cell["cell_type"] == "markdown"
+        )
         assert len(pictures) == drawn + linked, notebook
 
 
@@ -154,7 +178,10 @@ def test_a_page_says_how_to_install_and_when_it_was_run(pages):
         (colophon,) = re.findall(r"This notebook\.\s+(.*)", pages[page_of(notebook)].prose)
         noted = notes.get(notebook.as_posix())
         assert (f"torch {noted['torch']}" in colophon) if noted else ("not recorded" in colophon), notebook
-    assert "does not bring" in pages["nbs/appendix/stable_baselines3.html"].prose and "does not bring" not in pages["nbs/course/01_robot.html"].prose
+    assert (
+        "does not bring" in pages["nbs/appendix/stable_baselines3.html"].prose
+        and "does not bring" not in pages["nbs/course/01_robot.html"].prose
+    )
     store = runpy.run_path(str(ROOT / "docs" / "store.py"))
     noted = {"date": "2026-11-02", "torch": "2.13.0", "digest": store["digest"]({"cells": []})}
     assert store["last_run"]({"cells": []}, noted) == "Last run on 2 November 2026 with torch 2.13.0."
@@ -183,8 +210,10 @@ def test_hidden_cells_are_left_out(pages):
 
 def test_nothing_is_loaded_from_elsewhere(site, pages):
     assert external_resources(pages) == []
-    styles = {file.name: re.findall(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^)\"';]+", file.read_text(encoding="utf-8"))
-              for file in site.rglob("*.css")}
+    styles = {
+        file.name: re.findall(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^)\"';]+", file.read_text(encoding="utf-8"))
+        for file in site.rglob("*.css")
+    }
     assert styles and not any(styles.values()), styles
 
 
@@ -193,7 +222,11 @@ def test_links_and_pictures_lead_somewhere(site, pages):
 
 
 def test_no_path_of_this_machine_is_published(site):
-    texts = {file.name: file.read_text(encoding="utf-8") for file in site.rglob("*") if file.suffix in (".html", ".js", ".css", ".txt", ".md")}
+    texts = {
+        file.name: file.read_text(encoding="utf-8")
+        for file in site.rglob("*")
+        if file.suffix in (".html", ".js", ".css", ".txt", ".md")
+    }
     machine = (str(ROOT), str(site.parent), str(Path(sys.prefix)))
     assert [name for name, text in texts.items() if any(path in text for path in machine)] == []
 
@@ -201,17 +234,25 @@ def test_no_path_of_this_machine_is_published(site):
 def test_mathematics_is_ready_for_mathjax(site, pages):
     blocks = pages["nbs/course/14_targets.html"].tree.select("div.math.notranslate")
     assert any(r"\min_{\text{twins}} Q'" in block.get_text() for block in blocks)
-    with_math = [name for name, page in pages.items() if any("math" in (attrs.get("class") or "").split() for _, attrs in page.tags)]
+    with_math = [
+        name
+        for name, page in pages.items()
+        if any("math" in (attrs.get("class") or "").split() for _, attrs in page.tags)
+    ]
     assert {"nbs/appendix/notation.html", "nbs/course/14_targets.html"} <= set(with_math)
     for name in with_math:
-        (script,) = [attrs["src"] for tag, attrs in pages[name].tags if tag == "script" and "tex-svg" in (attrs.get("src") or "")]
+        (script,) = [
+            attrs["src"] for tag, attrs in pages[name].tags if tag == "script" and "tex-svg" in (attrs.get("src") or "")
+        ]
         assert ((site / name).parent / script.partition("?")[0]).stat().st_size > 1_000_000
     assert [name for name, page in pages.items() if name.startswith("nbs/") and "$$" in page.prose] == []
 
 
 def test_every_module_has_a_page(pages):
     listed = [link for link in navigation(pages["index.html"]) if link.startswith("api/")]
-    assert listed[:2] == ["api/index.html", "api/settings.html"] and sorted(listed[2:]) == sorted(f"api/{module}.html" for module in MODULES)
+    assert listed[:2] == ["api/index.html", "api/settings.html"] and sorted(listed[2:]) == sorted(
+        f"api/{module}.html" for module in MODULES
+    )
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -221,7 +262,9 @@ def test_an_api_page_describes_what_the_module_exports(pages, module):
         thing = getattr(library, name)
         if (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__module__ == library.__name__:
             entry = page.find(id=f"{library.__name__}.{name}")
-            assert entry is not None and entry.select_one("a[href*=_modules]"), f"{name}: no entry with a link to its source"
+            assert entry is not None and entry.select_one("a[href*=_modules]"), (
+                f"{name}: no entry with a link to its source"
+            )
             summary = re.sub(r"\W+", "", inspect.getdoc(thing).splitlines()[0])
             assert summary in re.sub(r"\W+", "", entry.find_next_sibling("dd").get_text()), name
 
@@ -229,7 +272,12 @@ def test_an_api_page_describes_what_the_module_exports(pages, module):
 def test_comments_beside_fields_are_on_the_api_pages(pages):
     """Of the class itself, and of one that inherits the field."""
     for owner in ("Settings", "Config"):
-        described = pages["api/config.html"].tree.find(id=f"mage_edu.config.{owner}.policy_delay").find_next_sibling("dd").get_text()
+        described = (
+            pages["api/config.html"]
+            .tree.find(id=f"mage_edu.config.{owner}.policy_delay")
+            .find_next_sibling("dd")
+            .get_text()
+        )
         assert "critic updates per actor update" in described
 
 
@@ -254,24 +302,39 @@ def test_the_search_knows_the_words_of_the_course(site):
     ],
 )
 def test_a_broken_reference_would_be_noticed(tmp_path, body, complaint):
-    (tmp_path / "index.html").write_text(f'<p id="here"><a href="#here">x</a><a href="index.html#here">x</a>{body}</p>', encoding="utf-8")
+    (tmp_path / "index.html").write_text(
+        f'<p id="here"><a href="#here">x</a><a href="index.html#here">x</a>{body}</p>', encoding="utf-8"
+    )
     assert broken_references(parse(tmp_path), tmp_path) == [f"index.html: {complaint}"]
 
 
 @pytest.mark.parametrize(
-    "body", ['<script src="https://host/x.js"></script>', '<link href="//host/x.css">', '<img src="http://host/x.png">', '<iframe src="https://host/"></iframe>']
+    "body",
+    [
+        '<script src="https://host/x.js"></script>',
+        '<link href="//host/x.css">',
+        '<img src="http://host/x.png">',
+        '<iframe src="https://host/"></iframe>',
+    ],
 )
 def test_an_external_resource_would_be_noticed(tmp_path, body):
-    (tmp_path / "index.html").write_text(f'<a href="https://host/">x</a><img src="data:image/png;base64,">{body}', encoding="utf-8")
+    (tmp_path / "index.html").write_text(
+        f'<a href="https://host/">x</a><img src="data:image/png;base64,">{body}', encoding="utf-8"
+    )
     assert len(external_resources(parse(tmp_path))) == 1
 
 
 def test_a_directive_would_be_noticed(tmp_path):
-    (tmp_path / "index.html").write_text("<p>a #| b</p><pre><span>#|</span> export\nx = 1  # a comment | and more</pre>", encoding="utf-8")
+    (tmp_path / "index.html").write_text(
+        "<p>a #| b</p><pre><span>#|</span> export\nx = 1  # a comment | and more</pre>", encoding="utf-8"
+    )
     assert directives(parse(tmp_path)) == ["index.html: #| export"]
 
 
 def test_the_table_of_settings_names_every_setting_once(pages):
     rows = [row.find("td").get_text() for row in pages["api/settings.html"].tree.select("tbody tr")]
     assert rows == [field.name for field in dataclasses.fields(Config)]
-    assert "0 to 0.5" in pages["api/settings.html"].tree.get_text() and "above 0, or none" in pages["api/settings.html"].tree.get_text()
+    assert (
+        "0 to 0.5" in pages["api/settings.html"].tree.get_text()
+        and "above 0, or none" in pages["api/settings.html"].tree.get_text()
+    )

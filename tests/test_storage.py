@@ -1,4 +1,5 @@
 """Storage under conditions that a notebook cell should not create: killed processes, missing permissions, links."""
+
 import os
 import subprocess
 import sys
@@ -80,7 +81,14 @@ def save_version(folder: Path, version: str) -> None:
     steps = {"old": 1, "new": 2}[version]
     normalizer = Normalizer(3, 1)
     normalizer.add(np.full(3, steps), np.full(1, steps), np.zeros(3))
-    save_agent(folder / "agent", {"id": "Pendulum-v1", "arguments": {}}, make_config("mage", "tiny"), steps, {"weight": torch.full((4,), float(steps))}, normalizer)
+    save_agent(
+        folder / "agent",
+        {"id": "Pendulum-v1", "arguments": {}},
+        make_config("mage", "tiny"),
+        steps,
+        {"weight": torch.full((4,), float(steps))},
+        normalizer,
+    )
 
 
 def check_agent(folder: Path, finished: bool) -> None:
@@ -234,9 +242,18 @@ def test_every_cut_of_an_agent_is_refused(tmp_path):
     load_agent(tmp_path / "agent")
 
 
-@pytest.mark.parametrize("change", [
-    {"schema": 1}, {"schema": None}, {"env": 3}, {"num_timesteps": -1}, {"num_timesteps": True}, {"config": None}, {"normalizer": {}},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 1},
+        {"schema": None},
+        {"env": 3},
+        {"num_timesteps": -1},
+        {"num_timesteps": True},
+        {"config": None},
+        {"normalizer": {}},
+    ],
+)
 def test_wrong_descriptions_are_refused(tmp_path, change):
     save_version(tmp_path, "new")
     path = tmp_path / "agent" / "agent.json"
@@ -268,7 +285,9 @@ def test_evaluation_curve_sorts_and_refuses_gaps(tmp_path):
     run = RunFolder(tmp_path / "run").create({})
     with pytest.raises(FileNotFoundError, match="evaluations.csv is missing"):
         evaluation_curve(run.path)
-    run.evaluations.append([{"step": step, "episode": i, "return": step + i} for step in (2000, 1000) for i in range(2)])
+    run.evaluations.append(
+        [{"step": step, "episode": i, "return": step + i} for step in (2000, 1000) for i in range(2)]
+    )
     steps, returns = evaluation_curve(run.path)
     assert steps.tolist() == [1000, 2000] and returns.tolist() == [[1000, 1001], [2000, 2001]]
     run.evaluations.append([{"step": 3000, "episode": 0, "return": 1.0}])

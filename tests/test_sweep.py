@@ -1,4 +1,5 @@
 """A sweep gives the same table for any number of workers, skips what is finished, and survives a broken run."""
+
 import json
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from mage_edu.engine import sweep
 from mage_edu.engine.storage import RunFolder, read_table
 from mage_edu.engine.sweep import is_finished, make_jobs, read_sweep, read_times, run_sweep, time_curves, time_summary
 
-QUICK = ("warmup_steps=60,eval_interval=100,eval_episodes=2,dynamics_batches=2,"
-         "batch_size=16,actor_width=16,critic_width=16,dynamics_width=16")
+QUICK = (
+    "warmup_steps=60,eval_interval=100,eval_episodes=2,dynamics_batches=2,"
+    "batch_size=16,actor_width=16,critic_width=16,dynamics_width=16"
+)
 
 
 def jobs_in(out, seeds=(0, 1), steps=200, algorithms=("mage",)):
@@ -25,7 +28,11 @@ def silent(line):
 
 
 def times(out):
-    return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name not in ("sweep.csv", "times.csv")}
+    return {
+        path: path.stat().st_mtime_ns
+        for path in out.rglob("*")
+        if path.is_file() and path.name not in ("sweep.csv", "times.csv")
+    }
 
 
 def test_two_workers_and_one_give_the_same_tables(tmp_path):
@@ -33,7 +40,11 @@ def test_two_workers_and_one_give_the_same_tables(tmp_path):
     two = run_sweep(jobs_in(tmp_path / "two"), workers=2, report=silent)
     assert one == two
     assert [(row["seed"], row["step"], row["status"]) for row in one] == [
-        (0, 100, "finished"), (0, 200, "finished"), (1, 100, "finished"), (1, 200, "finished")]
+        (0, 100, "finished"),
+        (0, 200, "finished"),
+        (1, 100, "finished"),
+        (1, 200, "finished"),
+    ]
     assert one[1]["return"] != one[3]["return"]  # seeds differ
     assert (tmp_path / "one" / "sweep.csv").read_bytes() == (tmp_path / "two" / "sweep.csv").read_bytes()
     for first, second in zip(jobs_in(tmp_path / "one"), jobs_in(tmp_path / "two")):
@@ -66,6 +77,7 @@ class BreakingAgent(sweep.MAGEAgent):
         def cut(agent, metrics):
             if agent.config.seed == 0 and agent.num_timesteps >= 150:
                 raise ArithmeticError("cut on purpose")
+
         return super().learn(total_timesteps, callback=cut)
 
 
@@ -75,7 +87,10 @@ def test_a_broken_run_does_not_sink_the_rest_and_is_made_anew(tmp_path, monkeypa
         patched.setattr(sweep, "MAGEAgent", BreakingAgent)
         rows = run_sweep(jobs, report=silent)
     assert [(row["seed"], row["step"], row["status"]) for row in rows] == [
-        (0, 100, "failed"), (1, 100, "finished"), (1, 200, "finished")]
+        (0, 100, "failed"),
+        (1, 100, "finished"),
+        (1, 200, "finished"),
+    ]
     assert rows[0]["error"] == "ArithmeticError: cut on purpose"
     assert "cut on purpose" in (jobs[0].folder / "error.txt").read_text()
     assert (jobs[0].folder / "agent" / "agent.json").exists() and not is_finished(jobs[0])
@@ -109,6 +124,7 @@ def same_runs(one, other):
 
 def cut_off(job, at=101):
     """The folder of a run whose process ended at some step without a word."""
+
     class Cut(BaseException):
         pass
 
@@ -117,7 +133,9 @@ def cut_off(job, at=101):
             raise Cut
 
     with pytest.raises(Cut):
-        sweep.MAGEAgent(job.env, job.algorithm, job.size, job.seed, out=job.folder, **job.settings).learn(job.steps, callback=cut)
+        sweep.MAGEAgent(job.env, job.algorithm, job.size, job.seed, out=job.folder, **job.settings).learn(
+            job.steps, callback=cut
+        )
 
 
 needs_dask = pytest.mark.skipif(find_spec("distributed") is None, reason="the optional package dask is not installed")
@@ -157,8 +175,25 @@ def test_two_ray_workers_give_the_same_runs_and_go_on_where_one_was_cut(tmp_path
     one_machine_and_a_cluster(tmp_path, monkeypatch, backend="ray")
 
 
-SWEEP = ["sweep", "--backend", "dask", "--envs", "Pendulum-v1", "--algorithms", "mage", "--size", "tiny", "--steps", "400", "--seeds", "0", "1", "2",
-         "--overrides", QUICK + ",checkpoint_interval=50"]
+SWEEP = [
+    "sweep",
+    "--backend",
+    "dask",
+    "--envs",
+    "Pendulum-v1",
+    "--algorithms",
+    "mage",
+    "--size",
+    "tiny",
+    "--steps",
+    "400",
+    "--seeds",
+    "0",
+    "1",
+    "2",
+    "--overrides",
+    QUICK + ",checkpoint_interval=50",
+]
 
 
 @needs_dask
@@ -170,7 +205,9 @@ def test_a_sweep_on_a_cluster_killed_in_the_middle_goes_on(tmp_path, capfd):
     program = "import sys; from mage_edu.cli import main; sys.exit(main(sys.argv[1:]))"
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         words = [*SWEEP, "--address", cluster.scheduler_address, "--out", str(tmp_path / "cut")]
-        process = subprocess.Popen([sys.executable, "-c", program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while not list((tmp_path / "cut").rglob("evaluations.csv")):  # some run is under way
             time.sleep(0.05)
             assert process.poll() is None, "it ended before it could be killed"
@@ -183,11 +220,14 @@ def test_a_sweep_on_a_cluster_killed_in_the_middle_goes_on(tmp_path, capfd):
     assert (tmp_path / "cut" / "sweep.csv").read_bytes() == (tmp_path / "whole" / "sweep.csv").read_bytes()
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (dict(backend="dusk"), "unknown backend 'dusk'. Did you mean 'dask'? Known: loky, dask, ray."),
-    (dict(address="tcp://host:1"), "address='tcp://host:1' with backend='loky'"),
-    (dict(backend="dask", workers=0), "workers=0: expected a whole number of at least 1"),
-])
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (dict(backend="dusk"), "unknown backend 'dusk'. Did you mean 'dask'? Known: loky, dask, ray."),
+        (dict(address="tcp://host:1"), "address='tcp://host:1' with backend='loky'"),
+        (dict(backend="dask", workers=0), "workers=0: expected a whole number of at least 1"),
+    ],
+)
 def test_impossible_backends_are_refused_before_anything_is_written(tmp_path, arguments, sentence):
     with pytest.raises(ValueError) as refusal:
         run_sweep(jobs_in(tmp_path / "sweep"), report=silent, **arguments)
@@ -245,17 +285,36 @@ def test_seconds_have_a_table_of_their_own_and_count_on_after_a_cut(tmp_path):
 
 
 def timed(algorithm, seed, seconds, returns, env="Pendulum-v1"):
-    return [{"env": env, "algorithm": algorithm, "label": "default", "seed": seed, "step": 100 * (i + 1), "seconds": s, "return": r}
-            for i, (s, r) in enumerate(zip(seconds, returns))]
+    return [
+        {
+            "env": env,
+            "algorithm": algorithm,
+            "label": "default",
+            "seed": seed,
+            "step": 100 * (i + 1),
+            "seconds": s,
+            "return": r,
+        }
+        for i, (s, r) in enumerate(zip(seconds, returns))
+    ]
 
 
 def test_at_equal_seconds_everything_is_read_at_the_end_of_the_quickest_run():
-    rows = [*timed("td3", 0, (5, 10), (0, 4)), *timed("td3", 1, (4, 8), (2, 6)), *timed("mage", 0, (6, 10), (10, 20)), *timed("mage", 1, (9, 18), (0, 0)),
-            *timed("mage", 0, (1, 2), (7, 9), env="HalfCheetah-v5")]
+    rows = [
+        *timed("td3", 0, (5, 10), (0, 4)),
+        *timed("td3", 1, (4, 8), (2, 6)),
+        *timed("mage", 0, (6, 10), (10, 20)),
+        *timed("mage", 1, (9, 18), (0, 0)),
+        *timed("mage", 0, (1, 2), (7, 9), env="HalfCheetah-v5"),
+    ]
     td3, mage, cheetah = time_summary(rows)
     assert (td3["seconds"], td3["seeds"]) == (8, 2)
     assert td3["mean"] == pytest.approx((2.4 + 6.0) / 2) and td3["step"] == pytest.approx((160 + 200) / 2)
-    assert (mage["seconds"], mage["seeds"], mage["mean"]) == (8, 1, 15.0)  # seed 1 was evaluated for the first time after 9 seconds
+    assert (mage["seconds"], mage["seeds"], mage["mean"]) == (
+        8,
+        1,
+        15.0,
+    )  # seed 1 was evaluated for the first time after 9 seconds
     assert (cheetah["env"], cheetah["seconds"], cheetah["mean"]) == ("HalfCheetah-v5", 2, 9.0)
     (left, right) = time_curves(rows, "Pendulum-v1")["td3"]
     assert left[0][0] == 5 and left[0][-1] == 8 and left[0].tolist() == right[0].tolist()

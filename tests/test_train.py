@@ -1,4 +1,5 @@
 """The training loop: same seed same run, endings of episodes, what is trained when, and which rows go where."""
+
 import math
 
 import gymnasium as gym
@@ -31,7 +32,11 @@ NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
 
 def weights(learner):
     """Every network's state as one flat dictionary of copies."""
-    return {f"{name}.{key}": tensor.clone() for name in NETWORKS for key, tensor in getattr(learner, name).state_dict().items()}
+    return {
+        f"{name}.{key}": tensor.clone()
+        for name in NETWORKS
+        for key, tensor in getattr(learner, name).state_dict().items()
+    }
 
 
 def same(a, b):
@@ -60,7 +65,9 @@ def test_same_seed_gives_the_same_weights_after_300_steps_and_another_seed_does_
     assert same(first, again)
     assert not same(first, other)
     start = weights(build_learner(make_config("mage", "tiny", seed=0), make_env("HalfCheetah-v5")))
-    assert all(not torch.equal(first[name], start[name]) for name in first if "weights" in name)  # and all of them learned
+    assert all(
+        not torch.equal(first[name], start[name]) for name in first if "weights" in name
+    )  # and all of them learned
 
 
 def test_the_global_generator_and_evaluations_do_not_matter():
@@ -116,7 +123,9 @@ def test_truncated_bootstraps_and_terminated_does_not(terminated, truncated):
     noise = TargetNoise(torch.zeros(9, 1), torch.zeros(1, 9, 3), torch.zeros(1, 9, 1))
     first = Step(data[2], data[3], data[4])
     with torch.no_grad():
-        target = bootstrapped_target(config, None, learner.target_actor, learner.target_critic, data[0], data[1], noise, first)
+        target = bootstrapped_target(
+            config, None, learner.target_actor, learner.target_critic, data[0], data[1], noise, first
+        )
     bootstrap = (target.value - data[2])[-1].item()
     assert bootstrap == pytest.approx(0.0 if terminated else 45.0, abs=1e-4)
 
@@ -147,7 +156,9 @@ def test_the_warm_up_takes_random_actions_and_makes_no_updates():
     expected = torch.rand(59, 1, generator=torch.Generator().manual_seed(derive_seeds(0).exploration)) * 2 - 1
     assert torch.equal(learner.replay.data.action[:59], expected)
     learner, _ = run(60, warmup_steps=60)
-    assert learner.updates == 1 and learner.dynamics_rounds == 1  # the model is trained before its first use, due or not
+    assert (
+        learner.updates == 1 and learner.dynamics_rounds == 1
+    )  # the model is trained before its first use, due or not
 
 
 def test_after_the_warm_up_actions_are_the_actors_plus_noise():
@@ -155,7 +166,9 @@ def test_after_the_warm_up_actions_are_the_actors_plus_noise():
     stored = learner.replay.data
     env_action = torch.as_tensor(act(learner, stored.obs[50:60].numpy()))
     assert torch.allclose(stored.action[50:60] * 2.0, env_action, atol=1e-4)
-    assert not torch.allclose(stored.action[:10] * 2.0, torch.as_tensor(act(learner, stored.obs[:10].numpy())), atol=1e-2)
+    assert not torch.allclose(
+        stored.action[:10] * 2.0, torch.as_tensor(act(learner, stored.obs[:10].numpy())), atol=1e-2
+    )
 
 
 def test_td3_never_trains_the_dynamics():
@@ -180,10 +193,14 @@ def test_the_model_is_trained_on_its_interval():
 def test_which_tables_get_which_rows():
     _, tables = run(260, eval_interval=130, eval_episodes=3)
     assert [row["step"] for row in tables["metrics"]] == [100, 200]
-    assert [(row["step"], row["episode"]) for row in tables["evaluations"]] == [(s, e) for s in (130, 260) for e in range(3)]
+    assert [(row["step"], row["episode"]) for row in tables["evaluations"]] == [
+        (s, e) for s in (130, 260) for e in range(3)
+    ]
     assert [row["step"] for row in tables["timings"]] == [130, 260]
     assert set(tables["metrics"][0]) == {"step", "episodes"}
-    assert {"critic_loss", "value_loss", "gradient_loss", "dynamics_loss", "episode_return", "episode_length"} <= set(tables["metrics"][1])
+    assert {"critic_loss", "value_loss", "gradient_loss", "dynamics_loss", "episode_return", "episode_length"} <= set(
+        tables["metrics"][1]
+    )
     assert set(tables["evaluations"][0]) == {"step", "episode", "return"}
     parts = ("environment", "dynamics", "updates", "evaluation")
     assert set(tables["timings"][0]) == {"step", "seconds", *parts}
@@ -216,7 +233,9 @@ def test_updates_read_no_tensor():
     learner, _ = run(200)
     agent_update(learner)  # an actor update: both optimizers have a state now
     optimizers = (learner.actor_optimizer, learner.critic_optimizer)
-    counters = {id(state["step"]) for optimizer in optimizers for state in optimizer.state.values()}  # RAdam's own, on the CPU
+    counters = {
+        id(state["step"]) for optimizer in optimizers for state in optimizer.state.values()
+    }  # RAdam's own, on the CPU
 
     class NoReads(torch.overrides.TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -249,7 +268,9 @@ def test_the_target_critic_waits_for_the_actor_where_it_is_told_to():
         for _ in range(4):
             before = weights(learner)
             agent_update(learner)
-            changed = {name.split(".")[0] for name, tensor in weights(learner).items() if not torch.equal(tensor, before[name])}
+            changed = {
+                name.split(".")[0] for name, tensor in weights(learner).items() if not torch.equal(tensor, before[name])
+            }
             acting = learner.updates % 2 == 0
             assert ("target_actor" in changed) == acting and "critic" in changed
             assert ("target_critic" in changed) == (acting or not delayed)
@@ -270,7 +291,9 @@ def test_the_optimizer_is_the_configured_one():
         learner = build_learner(make_config("mage", "tiny", optimizer=name), make_env("Pendulum-v1"))
         for optimizer in (learner.actor_optimizer, learner.critic_optimizer, learner.dynamics_optimizer):
             assert type(optimizer) is kind
-        assert [g["weight_decay"] for g in learner.dynamics_optimizer.param_groups] == [learner.config.dynamics_weight_decay]
+        assert [g["weight_decay"] for g in learner.dynamics_optimizer.param_groups] == [
+            learner.config.dynamics_weight_decay
+        ]
 
 
 def test_numbers_that_are_not_finite_stop_the_run():

@@ -1,4 +1,5 @@
 """Updates across modules: who receives gradients, what the target reads, and the fast version against the plain one."""
+
 import copy
 
 import pytest
@@ -54,12 +55,17 @@ def make_pieces(steep=1.0, seed=0, layer_norm=False, model=(), activation="swish
         critic.weights[-1].mul_(steep)
     uniform = lambda dim, size: size * (2.0 * torch.rand(BATCH, dim, generator=init) - 1.0).double()
     batch = Transitions(
-        uniform(OBS_DIM, 0.25), uniform(ACT_DIM, 1.0), uniform(1, 1.0)[:, 0], uniform(OBS_DIM, 0.2),
+        uniform(OBS_DIM, 0.25),
+        uniform(ACT_DIM, 1.0),
+        uniform(1, 1.0)[:, 0],
+        uniform(OBS_DIM, 0.2),
         (torch.arange(BATCH) % 5 == 0).double(),
     )
     scale = ActionScale(torch.full((ACT_DIM,), -3.0), torch.full((ACT_DIM,), 3.0))
     world = World(dynamics, tilted_reward, inverted_pendulum_termination, scale)
-    return dict(world=world, actor=actor, target_actor=target_actor, target_critic=target_critic, critic=critic, batch=batch)
+    return dict(
+        world=world, actor=actor, target_actor=target_actor, target_critic=target_critic, critic=critic, batch=batch
+    )
 
 
 def make_noise(config, seed=1):
@@ -73,7 +79,9 @@ def target_of(config, pieces, noise=None):
 
 
 def plain_of(config, pieces):
-    return plain_critic_loss(config, *(pieces[name] for name in ARGUMENTS), pieces["critic"], pieces["batch"], make_noise(config))
+    return plain_critic_loss(
+        config, *(pieces[name] for name in ARGUMENTS), pieces["critic"], pieces["batch"], make_noise(config)
+    )
 
 
 def make_actor_noise(config, seed=2):
@@ -91,7 +99,9 @@ def assert_close(fast, plain, tolerance=1e-9):
 
 
 def networks_of(pieces):
-    return {name: pieces[name] for name in ("actor", "critic", "target_actor", "target_critic")} | {"dynamics": pieces["world"].dynamics}
+    return {name: pieces[name] for name in ("actor", "critic", "target_actor", "target_critic")} | {
+        "dynamics": pieces["world"].dynamics
+    }
 
 
 def with_gradients(pieces):
@@ -107,13 +117,18 @@ def snapshot(pieces):
 def moved(pieces, before):
     """Names of the networks of which any parameter differs from the snapshot."""
     return {
-        name for name, n in networks_of(pieces).items()
+        name
+        for name, n in networks_of(pieces).items()
         if any(not torch.equal(p, q) for p, q in zip(n.parameters(), before[name]))
     }
 
 
 ALGORITHM_KNOBS = [
-    ("mage", {}), ("mage", dict(horizon=3, horizon_mix=0.5)), ("dyna-td3", dict(horizon=2)), ("td3", {}), ("td3", dict(horizon=2)),
+    ("mage", {}),
+    ("mage", dict(horizon=3, horizon_mix=0.5)),
+    ("dyna-td3", dict(horizon=2)),
+    ("td3", {}),
+    ("td3", dict(horizon=2)),
 ]
 
 
@@ -175,10 +190,19 @@ def test_online_critic_never_enters_its_own_target(algorithm, knobs):
 
 
 CASES = [
-    dict(horizon=1), dict(horizon=1, terminal_gradient=True), dict(horizon=3), dict(horizon=3, terminal_gradient=True),
-    dict(horizon=3, horizon_mix=0.5), dict(horizon=3, horizon_mix=0.5, terminal_gradient=True), dict(horizon=3, horizon_mix=0.0),
-    dict(horizon=1, imagined_noise=0.3), dict(horizon=1, value_weight=0.0), dict(horizon=3, gradient_weight=0.0),
-    dict(critic_loss="squared"), dict(critic_loss="squared", activation="relu"), dict(activation="relu"),
+    dict(horizon=1),
+    dict(horizon=1, terminal_gradient=True),
+    dict(horizon=3),
+    dict(horizon=3, terminal_gradient=True),
+    dict(horizon=3, horizon_mix=0.5),
+    dict(horizon=3, horizon_mix=0.5, terminal_gradient=True),
+    dict(horizon=3, horizon_mix=0.0),
+    dict(horizon=1, imagined_noise=0.3),
+    dict(horizon=1, value_weight=0.0),
+    dict(horizon=3, gradient_weight=0.0),
+    dict(critic_loss="squared"),
+    dict(critic_loss="squared", activation="relu"),
+    dict(activation="relu"),
 ]
 
 
@@ -196,7 +220,9 @@ def test_fast_critic_loss_agrees_with_plain(knobs, steep, layer_norm):
         assert_close(a.detach(), b.detach())
     assert plain.value > 0 and (plain.gradient > 0) == (config.gradient_weight > 0)
     parameters = list(pieces["critic"].parameters())
-    fast_gradients, plain_gradients = (torch.autograd.grad(x.total, parameters, allow_unused=True) for x in (fast, plain))
+    fast_gradients, plain_gradients = (
+        torch.autograd.grad(x.total, parameters, allow_unused=True) for x in (fast, plain)
+    )
     for a, b in zip(fast_gradients, plain_gradients):
         zero = torch.zeros(1, dtype=torch.float64)  # the last bias is unused when only gradients are matched
         assert_close(zero if a is None else a, zero if b is None else b)
@@ -214,9 +240,20 @@ def test_fast_critic_loss_agrees_with_plain_from_replay(horizon, loss):
         assert_close(a, b)
 
 
-@pytest.mark.parametrize("model", [("deterministic", "member"), ("probabilistic", "moments"), ("deterministic", "moments")])
+@pytest.mark.parametrize(
+    "model", [("deterministic", "member"), ("probabilistic", "moments"), ("deterministic", "moments")]
+)
 def test_updates_with_another_model_agree_with_plain(model):
-    config = make_config("mage", "tiny", members=MEMBERS, batch_size=BATCH, horizon=2, actor_horizon=2, dynamics=model[0], dynamics_sampling=model[1])
+    config = make_config(
+        "mage",
+        "tiny",
+        members=MEMBERS,
+        batch_size=BATCH,
+        horizon=2,
+        actor_horizon=2,
+        dynamics=model[0],
+        dynamics_sampling=model[1],
+    )
     pieces = make_pieces(model=model)
     fast, plain = critic_loss(config, pieces["critic"], target_of(config, pieces)), plain_of(config, pieces)
     pairs = [(fast.total, plain.total, "critic")]
@@ -228,14 +265,21 @@ def test_updates_with_another_model_agree_with_plain(model):
             assert_close(a, b, 1e-8)
 
 
-ACTOR_HORIZONS = [dict(actor_horizon=0), dict(actor_horizon=1), dict(actor_horizon=3), dict(actor_horizon=3, actor_horizon_mean=True)]
+ACTOR_HORIZONS = [
+    dict(actor_horizon=0),
+    dict(actor_horizon=1),
+    dict(actor_horizon=3),
+    dict(actor_horizon=3, actor_horizon_mean=True),
+]
 
 
 @pytest.mark.parametrize("knobs", ACTOR_HORIZONS)
 @pytest.mark.parametrize("weight", [0.0, 0.03])  # of what enters the actor's tanh
 @pytest.mark.parametrize("climbs, activation", [("minimum", "swish"), ("first", "swish"), ("first", "relu")])
 def test_fast_actor_loss_agrees_with_plain(weight, climbs, activation, knobs):
-    config = make_config("mage", "tiny", preactivation_weight=weight, actor_climbs=climbs, members=MEMBERS, batch_size=BATCH, **knobs)
+    config = make_config(
+        "mage", "tiny", preactivation_weight=weight, actor_climbs=climbs, members=MEMBERS, batch_size=BATCH, **knobs
+    )
     pieces = make_pieces(activation=activation)
     actor, critic, obs = pieces["actor"], pieces["critic"], pieces["batch"].obs
     fast, plain = (loss(*actor_arguments(config, pieces)) for loss in (actor_loss, plain_actor_loss))
@@ -258,7 +302,10 @@ def test_squared_and_huber_part_where_errors_are_large():
     td_error = target_of(config, large).value - large["critic"](*target_of(config, large)[:2])
     assert (td_error.abs() > 1.0).any()
     assert losses["squared"][1].value.item() == pytest.approx(0.5 * td_error.square().mean().item(), rel=1e-12)
-    assert losses["squared"][1].value > losses["huber"][1].value and losses["squared"][1].gradient > losses["huber"][1].gradient
+    assert (
+        losses["squared"][1].value > losses["huber"][1].value
+        and losses["squared"][1].gradient > losses["huber"][1].gradient
+    )
 
 
 @pytest.mark.parametrize("knobs", ACTOR_HORIZONS)
@@ -304,8 +351,10 @@ def test_without_a_horizon_the_actor_draws_nothing():
 def test_mage_without_gradient_weight_is_dyna_td3():
     pieces = make_pieces()
     results = []
-    for config in (make_config("mage", "tiny", gradient_weight=0.0, members=MEMBERS, batch_size=BATCH),
-                   make_config("dyna-td3", "tiny", members=MEMBERS, batch_size=BATCH)):
+    for config in (
+        make_config("mage", "tiny", gradient_weight=0.0, members=MEMBERS, batch_size=BATCH),
+        make_config("dyna-td3", "tiny", members=MEMBERS, batch_size=BATCH),
+    ):
         loss = critic_loss(config, pieces["critic"], target_of(config, pieces))
         results.append((*loss, *torch.autograd.grad(loss.total, list(pieces["critic"].parameters()))))
     assert all(torch.equal(a, b) for a, b in zip(*results))
@@ -330,6 +379,7 @@ def test_td3_on_a_stored_batch_is_the_hand_formula():
 def test_terminated_masks_the_bootstrap_and_truncated_does_not():
     """The step that a time limit cut off is stored with terminated 0: its target is that of any other step."""
     from mage_edu.replay import ReplayBuffer
+
     replay, pieces = ReplayBuffer(3, OBS_DIM, ACT_DIM, seed=0), make_pieces()
     obs, action, next_obs = torch.full((OBS_DIM,), 0.1), torch.zeros(ACT_DIM), torch.full((OBS_DIM,), 0.05)
     for terminated, truncated in ((False, False), (False, True), (True, False)):
@@ -345,7 +395,10 @@ def test_terminated_masks_the_bootstrap_and_truncated_does_not():
 
 @pytest.mark.parametrize("mix", [1.0, 0.5])
 def test_target_gradient_agrees_with_finite_differences(mix, h=1e-5):
-    config, pieces = make_config("mage", "tiny", horizon=3, horizon_mix=mix, members=MEMBERS, batch_size=BATCH), make_pieces()
+    config, pieces = (
+        make_config("mage", "tiny", horizon=3, horizon_mix=mix, members=MEMBERS, batch_size=BATCH),
+        make_pieces(),
+    )
     fixed = (config, pieces["world"], pieces["target_actor"], pieces["target_critic"], pieces["batch"].obs)
     action, noise = 0.5 * pieces["batch"].action, make_noise(config)
     target, exact = target_and_action_gradient(*fixed, action, noise)
@@ -378,7 +431,12 @@ def test_rewards_before_and_at_the_termination_count():
         def sample(self, obs, action, noise):
             return obs + torch.tensor([1.0, 0.0])
 
-    world = World(Corridor(), lambda o, a, n: tile(rewards)(n), lambda o, a, n: n[:, 0] == n[:, 1], ActionScale(-torch.ones(1), torch.ones(1)))
+    world = World(
+        Corridor(),
+        lambda o, a, n: tile(rewards)(n),
+        lambda o, a, n: n[:, 0] == n[:, 1],
+        ActionScale(-torch.ones(1), torch.ones(1)),
+    )
     actor = lambda obs: torch.zeros(len(obs), 1)
     critic = lambda obs, action: torch.stack([tile(bootstraps)(obs) + 100.0, tile(bootstraps)(obs)])
     ends = (9.0, 1.0, 2.0, 3.0)
@@ -391,7 +449,9 @@ def test_rewards_before_and_at_the_termination_count():
         assert target.value.tolist() == expected
         assert target.ended.tolist() == [float(end <= horizon) for end in ends]
         config = make_config("maac", "tiny", actor_horizon=horizon, discount=discount)
-        objective = actor_objective(config, world, actor, Listed(critic), start, torch.zeros(4, 1), torch.zeros(horizon, 4, 2))
+        objective = actor_objective(
+            config, world, actor, Listed(critic), start, torch.zeros(4, 1), torch.zeros(horizon, 4, 2)
+        )
         assert objective.tolist() == expected
     config = make_config("ivg", "tiny", actor_horizon=3, discount=discount)
     objective = actor_objective(config, world, actor, Listed(critic), start, torch.zeros(4, 1), torch.zeros(3, 4, 2))
@@ -402,10 +462,21 @@ def test_rewards_before_and_at_the_termination_count():
 def test_horizon_mix_weights_the_targets():
     pieces = make_pieces()
     noise = make_noise(make_config("mage", "tiny", horizon=3))
-    fixed = (pieces["world"], pieces["target_actor"], pieces["target_critic"], pieces["batch"].obs, pieces["batch"].action, noise)
-    value = lambda **knobs: bootstrapped_target(make_config("mage", "tiny", members=MEMBERS, batch_size=BATCH, **knobs), *fixed).value
+    fixed = (
+        pieces["world"],
+        pieces["target_actor"],
+        pieces["target_critic"],
+        pieces["batch"].obs,
+        pieces["batch"].action,
+        noise,
+    )
+    value = lambda **knobs: (
+        bootstrapped_target(make_config("mage", "tiny", members=MEMBERS, batch_size=BATCH, **knobs), *fixed).value
+    )
     y = torch.stack([value(horizon=k) for k in (1, 2, 3)])
-    torch.testing.assert_close(value(horizon=3, horizon_mix=0.5), 0.5 * y[0] + 0.25 * y[1] + 0.25 * y[2], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        value(horizon=3, horizon_mix=0.5), 0.5 * y[0] + 0.25 * y[1] + 0.25 * y[2], rtol=1e-12, atol=1e-12
+    )
     assert torch.equal(value(horizon=3, horizon_mix=0.0), y[0]) and torch.equal(value(horizon=3, horizon_mix=1.0), y[2])
     assert sum(horizon_weights(7, 0.3)) == pytest.approx(1.0, rel=1e-14)
 

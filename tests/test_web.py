@@ -1,4 +1,5 @@
 """The folder that shows an agent in a page: what is in it, that JavaScript computes what Python does, and what is refused."""
+
 from __future__ import annotations
 
 import importlib
@@ -19,7 +20,9 @@ from mage_edu import MAGEAgent, make_env, web
 from mage_edu.cli import main
 
 NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="no node here; tests/test_browser_player.py compares the same in a browser")
+needs_node = pytest.mark.skipif(
+    NODE is None, reason="no node here; tests/test_browser_player.py compares the same in a browser"
+)
 EPISODE = """
 import fs from "fs";
 import { Actor, readTensors } from "./actor.js";
@@ -56,7 +59,15 @@ def test_a_page_holds_the_agent_and_the_player(agent, tmp_path, half):
     agent.learner.actor.obs_scale.mean.fill_(0.1)  # which 16 bits cannot hold: the statistics stay whole
     folder = agent.to_web(tmp_path / "page", seed=3, half=half)
     names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    assert names == {"index.html", "player.css", "player.js", "actor.js", "worlds.js", "agent/agent.json", "agent/actor.safetensors"}
+    assert names == {
+        "index.html",
+        "player.css",
+        "player.js",
+        "actor.js",
+        "worlds.js",
+        "agent/agent.json",
+        "agent/actor.safetensors",
+    }
     about, actor = web.read_agent(folder / "agent")
     assert about["task"] == "Pendulum-v1" and about["world"]["max_steps"] == 200 and about["text"]
     env = make_env("Pendulum-v1")
@@ -82,7 +93,9 @@ def test_a_page_is_replaced_and_nothing_else_is(agent, tmp_path):
 
 
 @needs_node
-@pytest.mark.parametrize(("task", "settings"), [("Pendulum-v1", {}), ("HalfCheetah-v5", {"activation": "relu"}), ("InvertedPendulum-v5", {})])
+@pytest.mark.parametrize(
+    ("task", "settings"), [("Pendulum-v1", {}), ("HalfCheetah-v5", {"activation": "relu"}), ("InvertedPendulum-v5", {})]
+)
 def test_the_forward_pass_in_javascript_is_predict(tmp_path, task, settings):
     """In single precision: standardization with statistics, activation, bounds."""
     agent, generator = MAGEAgent(task, size="tiny", seed=1, **settings), torch.Generator().manual_seed(0)
@@ -114,7 +127,9 @@ def test_a_pendulum_in_javascript_is_gymnasiums(tmp_path):
 
 
 @needs_node
-@pytest.mark.parametrize(("name", "steps"), [("mage", 10), ("balance", 100), ("stand", 100), ("hopper", 100), ("walker", 100)])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("mage", 10), ("balance", 100), ("stand", 100), ("hopper", 100), ("walker", 100)]
+)
 def test_a_robot_in_javascript_is_gymnasiums(tmp_path, name, steps):
     """The first observations: a cheetah's contacts multiply the last bits of a sum by a thousand in 20 steps. Whole episodes are compared in a browser."""
     engine = web.cache_folder() / web.ENGINE.replace("/", "-")
@@ -131,9 +146,17 @@ def test_a_robot_in_javascript_is_gymnasiums(tmp_path, name, steps):
 @pytest.mark.parametrize(
     ("env", "learned", "complaint"),
     [
-        (lambda: "Ant-v5", False, "a page can show Pendulum-v1, InvertedPendulum-v5, Hopper-v5, Walker2d-v5, HalfCheetah-v5"),
+        (
+            lambda: "Ant-v5",
+            False,
+            "a page can show Pendulum-v1, InvertedPendulum-v5, Hopper-v5, Walker2d-v5, HalfCheetah-v5",
+        ),
         (lambda: gym.wrappers.ClipReward(gym.make("Pendulum-v1"), 0, 1), True, "wrapped in ClipReward"),
-        (lambda: gym.make("Hopper-v5", exclude_current_positions_from_observation=False), True, "exclude_current_positions_from_observation"),
+        (
+            lambda: gym.make("Hopper-v5", exclude_current_positions_from_observation=False),
+            True,
+            "exclude_current_positions_from_observation",
+        ),
     ],
 )
 def test_what_a_page_cannot_show_is_refused(tmp_path, env, learned, complaint):
@@ -154,8 +177,21 @@ def test_edited_physics_are_refused(tmp_path):
 
 
 def test_settings_of_the_environment_reach_the_page():
-    described = web.describe_world(make_env("Walker2d-v5", ctrl_cost_weight=0.5, healthy_z_range=(0.1, 3.0), terminate_when_unhealthy=False, frame_skip=2), 0)
-    assert described["reward"] == {"forward": 1.0, "alive": 1.0, "effort": 0.5} and described["substeps"] == 2 and not described["ends"]
+    described = web.describe_world(
+        make_env(
+            "Walker2d-v5",
+            ctrl_cost_weight=0.5,
+            healthy_z_range=(0.1, 3.0),
+            terminate_when_unhealthy=False,
+            frame_skip=2,
+        ),
+        0,
+    )
+    assert (
+        described["reward"] == {"forward": 1.0, "alive": 1.0, "effort": 0.5}
+        and described["substeps"] == 2
+        and not described["ends"]
+    )
     assert described["healthy"][0] == {"first": 1, "last": 2, "low": 0.1, "high": 3.0}
 
 
@@ -209,7 +245,10 @@ def test_the_onnx_file_is_the_policy(tmp_path, task, settings):
     for count in (1, 64):
         obs = torch.randn(count, len(scale.mean), generator=generator).numpy() * 3
         (actions,) = session.run(None, {"obs": obs})
-        assert actions.shape == (count, agent.env.action_space.shape[0]) and np.abs(actions - agent.predict(obs)[0]).max() < 1e-5
+        assert (
+            actions.shape == (count, agent.env.action_space.shape[0])
+            and np.abs(actions - agent.predict(obs)[0]).max() < 1e-5
+        )
 
 
 def test_onnx_refusals(agent, tmp_path, monkeypatch):
@@ -224,9 +263,27 @@ def test_onnx_refusals(agent, tmp_path, monkeypatch):
 def test_the_command_writes_a_page_and_a_policy(agent, tmp_path, capsys):
     pytest.importorskip("onnx")
     agent.save(tmp_path / "saved")
-    assert main(["web", str(tmp_path / "saved"), "--out", str(tmp_path / "page"), "--seed", "3", "--onnx", str(tmp_path / "policy.onnx")]) == 0
+    assert (
+        main(
+            [
+                "web",
+                str(tmp_path / "saved"),
+                "--out",
+                str(tmp_path / "page"),
+                "--seed",
+                "3",
+                "--onnx",
+                str(tmp_path / "policy.onnx"),
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
-    assert "http.server --directory" in said and (tmp_path / "page" / "index.html").is_file() and (tmp_path / "policy.onnx").is_file()
+    assert (
+        "http.server --directory" in said
+        and (tmp_path / "page" / "index.html").is_file()
+        and (tmp_path / "policy.onnx").is_file()
+    )
     assert main(["web", str(tmp_path / "nothing")]) == 2 and "expected an agent folder" in capsys.readouterr().err
 
 
@@ -236,7 +293,10 @@ def test_the_sites_agents_are_small_and_whole():
     assert {folder.name for folder in AGENTS.iterdir()} >= {"untrained", "dyna-td3", "mage"}
     for folder in AGENTS.iterdir():
         about, actor = web.read_agent(folder)
-        assert about["task"] in web.PLAYABLE and len(actor.obs_scale.mean) == make_env(about["task"]).observation_space.shape[0]
+        assert (
+            about["task"] in web.PLAYABLE
+            and len(actor.obs_scale.mean) == make_env(about["task"]).observation_space.shape[0]
+        )
 
 
 def test_the_site_puts_live_robots_beside_the_frames(tmp_path, monkeypatch):
@@ -254,7 +314,10 @@ def test_the_site_puts_live_robots_beside_the_frames(tmp_path, monkeypatch):
         (tmp_path / name).write_text("a stand-in for the engine")
     player.write_robots(tmp_path / "player", AGENTS, tmp_path)
     for name in player.SHOWN:
-        assert f"../../player/{name}" in "".join(after[1]["source"]) and (tmp_path / "player" / name / "half_cheetah.xml").is_file()
+        assert (
+            f"../../player/{name}" in "".join(after[1]["source"])
+            and (tmp_path / "player" / name / "half_cheetah.xml").is_file()
+        )
     monkeypatch.setattr(shutil, "which", lambda *words, **places: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert "npm is not installed" in player.engine_or_reason()

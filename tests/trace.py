@@ -13,6 +13,7 @@ one is not. Not collected by pytest.
 This file traces old revisions as well as new ones: what it knows about the library's layout stands in the section
 "adapter". Where the library moves or renames a thing, the new name is added there, beside the old one.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -35,7 +36,10 @@ from typing import Any, Iterator, Mapping, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 DETERMINISTIC = {  # a sum split over threads can differ from run to run, and so can what hangs on the hashes of names
-    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
 }
 if __name__ == "__main__" and any(os.environ.get(name) != value for name, value in DETERMINISTIC.items()):
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **DETERMINISTIC})
@@ -192,8 +196,17 @@ def generators_of(learner: Any) -> dict[str, torch.Generator]:
 
 ENV = "Hopper-v5"  # three actions, and episodes that terminate; cheap
 FORMULA_ENV = "Pendulum-v1"  # whose simulator is a formula
-SMALL = dict(actor_width=32, critic_width=32, dynamics_width=32, learned_width=32, batch_size=32,
-             dynamics_batches=10, dynamics_batch_size=16, warmup_steps=150, replay_capacity=500)
+SMALL = dict(
+    actor_width=32,
+    critic_width=32,
+    dynamics_width=32,
+    learned_width=32,
+    batch_size=32,
+    dynamics_batches=10,
+    dynamics_batch_size=16,
+    warmup_steps=150,
+    replay_capacity=500,
+)
 SHALLOW = dict(actor_layers=1, critic_layers=1, dynamics_layers=1, learned_layers=1)  # less to compile
 
 WAYS: dict[str, dict[str, Any]] = {  # to compute
@@ -209,14 +222,21 @@ OTHERS: dict[str, dict[str, Any]] = {  # settings besides those of the algorithm
     "simulator": dict(model="simulator"),
     "simulator of a formula": dict(model="simulator"),
     "laptop": dict(critic_layer_norm=True, preactivation_weight=0.03, imagined_noise=0.1, polyak=0.05),
-    "adam relu": dict(optimizer="adam", activation="relu", critic_loss="squared", actor_climbs="first",
-                      delay_target_critic=True, standardize_obs=False),
+    "adam relu": dict(
+        optimizer="adam",
+        activation="relu",
+        critic_loss="squared",
+        actor_climbs="first",
+        delay_target_critic=True,
+        standardize_obs=False,
+    ),
     "held out": dict(dynamics_validation=0.1, dynamics_clip=2.0, terminal_gradient=True),
 }
 
 
 class Case(NamedTuple):
     """What one row traces."""
+
     algorithm: str
     way: str
     env_id: str
@@ -228,8 +248,11 @@ def cases() -> dict[str, Case]:
 
     The simulator cannot be compiled.
     """
-    found = {f"{algorithm}: {way}": Case(algorithm, way, ENV, settings)
-             for way, settings in WAYS.items() for algorithm in algorithms()}
+    found = {
+        f"{algorithm}: {way}": Case(algorithm, way, ENV, settings)
+        for way, settings in WAYS.items()
+        for algorithm in algorithms()
+    }
     for name, other in OTHERS.items():
         for way, settings in WAYS.items():
             if all(map(knows, other)) and not ("simulator" in name and way.startswith("compiled")):
@@ -299,6 +322,7 @@ COLUMNS = ("case", "digest", *GROUPS)
 
 class Trace(NamedTuple):
     """The rows by case, and the tensors under `case/name`. A case that failed has its error for a digest."""
+
     rows: dict[str, dict[str, str]]
     tensors: dict[str, Tensor]
 
@@ -364,6 +388,7 @@ BAD = ("differs", "fails", "nothing")
 
 class Verdict(NamedTuple):
     """How the two rows of a case compare: equal, near (compiled only), differs, fails, new or gone; and in what."""
+
     case: str
     verdict: str
     detail: str = ""
@@ -406,8 +431,10 @@ def compare(old: Trace, new: Trace) -> list[Verdict]:
     found = [compare_case(case, old, new) for case in both]
     for verdict, one, other in (("new", new, old), ("gone", old, new)):
         alone = {case: row for case, row in one.rows.items() if case not in other.rows}
-        found += [Verdict(case, "fails", row["digest"]) if failed(row) else Verdict(case, verdict)
-                  for case, row in alone.items()]
+        found += [
+            Verdict(case, "fails", row["digest"]) if failed(row) else Verdict(case, verdict)
+            for case, row in alone.items()
+        ]
     return found if both else [*found, Verdict("all", "nothing", "the traces have no case in common")]
 
 
@@ -423,9 +450,11 @@ def report(verdicts: list[Verdict]) -> bool:
 
 # ---- the command --------------------------------------------------------------------------------------------------
 
+
 @contextmanager
 def checked_out(revision: str) -> Iterator[Path]:
     """A folder with a revision of this repository, inside the block."""
+
     def git(*arguments: str) -> None:
         subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True)
 

@@ -23,6 +23,7 @@ root mean square error of the members' mean, every column in units of the spread
 mean change would have. `median_nll` and `median_rmse` are medians over columns in the place of the mean. Columns whose change spreads by less
 than a millionth of their own size are constant up to float32 rounding and are left out; `columns` counts those that are not.
 """
+
 import copy
 import csv
 import dataclasses
@@ -41,7 +42,22 @@ from mage_edu.dynamics import held_out_places
 from mage_edu.engine.train import Learner, act, build_learner, dynamics_due, dynamics_update
 
 FOLDER = Path(__file__).parent
-MODEL = ("env", "size", "seed", "model", "clip", "step", "set", "part", "transitions", "columns", "nll", "median_nll", "rmse", "median_rmse")
+MODEL = (
+    "env",
+    "size",
+    "seed",
+    "model",
+    "clip",
+    "step",
+    "set",
+    "part",
+    "transitions",
+    "columns",
+    "nll",
+    "median_nll",
+    "rmse",
+    "median_rmse",
+)
 RUNS = ("env", "size", "seed", "clip", "step", "return", "steps_per_second", "memory_mb", "columns_moved")
 CONTACTS = 78  # the last columns of Ant's and Humanoid's observations: contact forces
 TOGETHER = 25  # steps that the twin takes at once, with the actor of that moment
@@ -56,7 +72,9 @@ def behave(agent: MAGEAgent, obs: np.ndarray, generator: torch.Generator) -> np.
     if agent.num_timesteps <= config.warmup_steps:
         return scale.to_env(torch.rand(scale.low.shape, generator=generator) * 2.0 - 1.0).numpy()
     action = scale.to_actor(torch.as_tensor(act(agent.learner, obs[None])[0]))
-    return scale.to_env(add_noise(action, torch.randn(action.shape, generator=generator), config.exploration_noise)).numpy()
+    return scale.to_env(
+        add_noise(action, torch.randn(action.shape, generator=generator), config.exploration_noise)
+    ).numpy()
 
 
 def twin(agent: MAGEAgent, seed: int) -> Iterator[tuple]:
@@ -89,8 +107,14 @@ def clip_name(clip: float | None) -> str:
 def summary(nll: torch.Tensor, error: torch.Tensor, spread: torch.Tensor, varies: torch.Tensor) -> dict[str, float]:
     """The numbers of one row of the table, from the columns that vary."""
     nll, ratio = nll[:, varies].mean(0), error[:, varies].square().mean(0) / spread[varies].square()
-    return {"transitions": len(error), "columns": len(ratio), "nll": float(nll.mean()), "median_nll": float(nll.median()),
-            "rmse": float(ratio.mean().sqrt()), "median_rmse": float(ratio.median().sqrt())}
+    return {
+        "transitions": len(error),
+        "columns": len(ratio),
+        "nll": float(nll.mean()),
+        "median_nll": float(nll.median()),
+        "rmse": float(ratio.mean().sqrt()),
+        "median_rmse": float(ratio.median().sqrt()),
+    }
 
 
 def held_out_sets(agent: MAGEAgent, recorded: list[list[tuple]]) -> dict[str, tuple[torch.Tensor, ...]]:
@@ -100,8 +124,12 @@ def held_out_sets(agent: MAGEAgent, recorded: list[list[tuple]]) -> dict[str, tu
     rows = replay.data.obs[places], scale.to_env(replay.data.action[places]), replay.data.next_obs[places]
     joined = lambda rows: tuple(torch.as_tensor(np.array(column)) for column in zip(*rows))
     first = agent.config.warmup_steps
-    return {"replay": tuple(column.double() for column in rows), "twins": joined(sum(recorded, [])),
-            "twins, warm-up": joined(sum((rows[:first] for rows in recorded), [])), "twins, policy": joined(sum((rows[first:] for rows in recorded), []))}
+    return {
+        "replay": tuple(column.double() for column in rows),
+        "twins": joined(sum(recorded, [])),
+        "twins, warm-up": joined(sum((rows[:first] for rows in recorded), [])),
+        "twins, policy": joined(sum((rows[first:] for rows in recorded), [])),
+    }
 
 
 def by_posture(sets: dict[str, tuple[torch.Tensor, ...]]) -> dict[str, tuple[torch.Tensor, ...]]:
@@ -110,11 +138,16 @@ def by_posture(sets: dict[str, tuple[torch.Tensor, ...]]) -> dict[str, tuple[tor
     for name in ("replay", "twins"):
         obs = sets[name][0]
         upright = 1.0 - 2.0 * (obs[:, 3].square() + obs[:, 4].square()) > 0.0
-        parts |= {f"{name}, {posture}": tuple(column[which] for column in sets[name]) for posture, which in (("upright", upright), ("upside down", ~upright))}
+        parts |= {
+            f"{name}, {posture}": tuple(column[which] for column in sets[name])
+            for posture, which in (("upright", upright), ("upside down", ~upright))
+        }
     return {name: columns for name, columns in parts.items() if len(columns[0]) > 1}
 
 
-def model_rows(model: str, learner: Learner, kept: dict[int, dict], sets: dict[str, tuple[torch.Tensor, ...]]) -> list[dict]:
+def model_rows(
+    model: str, learner: Learner, kept: dict[int, dict], sets: dict[str, tuple[torch.Tensor, ...]]
+) -> list[dict]:
     """The errors of every kept model on every held-out set."""
     dynamics, rows = copy.deepcopy(learner.dynamics), []
     parts = {"all": slice(None), "state": slice(None, -CONTACTS), "contacts": slice(-CONTACTS, None)}
@@ -124,8 +157,17 @@ def model_rows(model: str, learner: Learner, kept: dict[int, dict], sets: dict[s
             nll, error = column_errors(dynamics, learner.world.scale, obs, action, next_obs)
             spread = (next_obs - obs).std(0)
             varies = spread > 1e-6 * (1.0 + obs.abs().amax(0))
-            rows += [{"model": model, "clip": clip_name(learner.config.dynamics_clip), "step": step, "set": name, "part": part, **summary(nll[:, columns], error[:, columns], spread[columns], varies[columns])}
-                     for part, columns in parts.items()]
+            rows += [
+                {
+                    "model": model,
+                    "clip": clip_name(learner.config.dynamics_clip),
+                    "step": step,
+                    "set": name,
+                    "part": part,
+                    **summary(nll[:, columns], error[:, columns], spread[columns], varies[columns]),
+                }
+                for part, columns in parts.items()
+            ]
     return rows
 
 
@@ -157,9 +199,20 @@ def columns_moved(data, step: int) -> int:
     return int(((next_obs - obs).abs() > 1e-6 * (1.0 + obs.abs())).any(0).sum())
 
 
-def run(env_id: str, steps: int, seed: int, size: str, **settings) -> tuple[MAGEAgent, dict[int, dict], list[list[tuple]], list[dict]]:
+def run(
+    env_id: str, steps: int, seed: int, size: str, **settings
+) -> tuple[MAGEAgent, dict[int, dict], list[list[tuple]], list[dict]]:
     """Train; the agent, the models by step, the transitions of every twin, and the rows of runs.csv."""
-    agent = MAGEAgent(env_id, size=size, seed=seed, log_interval=TOGETHER, eval_interval=MARK, eval_episodes=3, dynamics_validation=0.1, **settings)
+    agent = MAGEAgent(
+        env_id,
+        size=size,
+        seed=seed,
+        log_interval=TOGETHER,
+        eval_interval=MARK,
+        eval_episodes=3,
+        dynamics_validation=0.1,
+        **settings,
+    )
     twins, recorded = [twin(agent, 10_000 + 100 * seed + number) for number in range(TWINS)], [[] for _ in range(TWINS)]
     kept, rows, worked = {}, [], [0.0]
 
@@ -190,7 +243,9 @@ def append(table: Path, columns: tuple[str, ...], rows: list[dict], label: dict)
         if new:
             writer.writeheader()
         for row in rows:
-            writer.writerow(label | {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()})
+            writer.writerow(
+                label | {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
+            )
 
 
 def main(env_id: str, steps: int, seed: int, size: str, clip: float | None) -> None:
@@ -200,8 +255,20 @@ def main(env_id: str, steps: int, seed: int, size: str, clip: float | None) -> N
     append(FOLDER / "runs.csv", RUNS, rows, label | {"clip": clip_name(clip)})
     sets = held_out_sets(agent, recorded)
     again, others = trained_again(agent)
-    append(FOLDER / "model.csv", MODEL, model_rows("of the run", agent.learner, kept, sets | by_posture(sets)) + model_rows("trained again", again, others, sets), label)
+    append(
+        FOLDER / "model.csv",
+        MODEL,
+        model_rows("of the run", agent.learner, kept, sets | by_posture(sets))
+        + model_rows("trained again", again, others, sets),
+        label,
+    )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], None if sys.argv[5] == "none" else float(sys.argv[5]))
+    main(
+        sys.argv[1],
+        int(sys.argv[2]),
+        int(sys.argv[3]),
+        sys.argv[4],
+        None if sys.argv[5] == "none" else float(sys.argv[5]),
+    )

@@ -4,6 +4,7 @@
 
 prints one line for each seed, over eight episodes with seeds 100 to 107.
 """
+
 import sys
 from pathlib import Path
 

@@ -4,6 +4,7 @@
 
 writes results/other_packages/references.csv.
 """
+
 import csv
 import sys
 from pathlib import Path

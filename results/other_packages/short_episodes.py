@@ -4,6 +4,7 @@
 
 writes results/other_packages/short_episodes.csv. The settings are those of the sweep on the environments of other packages.
 """
+
 import csv
 import sys
 from pathlib import Path
@@ -17,8 +18,19 @@ from mage_edu.envs import limited
 from mage_edu.evaluate import Evaluator
 
 ENV = "dm_control/cartpole-balance-v0"
-SETTINGS = dict(updates_per_step=2, discount=0.98, polyak=0.02, critic_lr=0.003, dynamics_lr=0.005, dynamics_batch_size=128, imagined_noise=0.3,
-                exploration_noise=0.3, warmup_steps=1000, eval_interval=1000, eval_episodes=1)
+SETTINGS = dict(
+    updates_per_step=2,
+    discount=0.98,
+    polyak=0.02,
+    critic_lr=0.003,
+    dynamics_lr=0.005,
+    dynamics_batch_size=128,
+    imagined_noise=0.3,
+    exploration_noise=0.3,
+    warmup_steps=1000,
+    eval_interval=1000,
+    eval_episodes=1,
+)
 
 
 def curve(steps: int, seed: int) -> list[tuple[int, float]]:
@@ -28,7 +40,9 @@ def curve(steps: int, seed: int) -> list[tuple[int, float]]:
 
     def look(agent, metrics):
         if "return" in metrics:
-            points.append((metrics["step"], float(whole.returns(lambda obs: act(agent.learner, obs), metrics["step"]).mean())))
+            points.append(
+                (metrics["step"], float(whole.returns(lambda obs: act(agent.learner, obs), metrics["step"]).mean()))
+            )
 
     agent.learn(steps, callback=look)
     whole.close()

@@ -4,6 +4,7 @@
 
 The gains are measured on the saved agents by `agent.diagnose()`, some 20 seconds each on one core; those in gains.csv already are kept.
 """
+
 import csv
 import json
 import shutil
@@ -30,12 +31,21 @@ def main(runs: Path, out: Path) -> None:
     done = {(row["env"], row["algorithm"], row["seed"]) for row in rows}
     for finished in sorted(runs.glob("*/*/seed-*/finished.json")):
         described = json.loads((finished.parent / "config.json").read_text())
-        run = {"env": described["env"], "algorithm": described["config"]["algorithm"], "seed": str(described["config"]["seed"])}
+        run = {
+            "env": described["env"],
+            "algorithm": described["config"]["algorithm"],
+            "seed": str(described["config"]["seed"]),
+        }
         if tuple(run.values()) in done:
             continue
         found = MAGEAgent.load(finished.parent / "agent").diagnose()
         rows.append(run | {name: f"{found[name]:.5g}" for name in GAINS})
-        write_atomic(path, rows_as_text(COLUMNS, sorted(rows, key=lambda row: (row["env"], row["algorithm"], row["seed"])), header=True).encode())
+        write_atomic(
+            path,
+            rows_as_text(
+                COLUMNS, sorted(rows, key=lambda row: (row["env"], row["algorithm"], row["seed"])), header=True
+            ).encode(),
+        )
         print(*run.values(), {name: rows[-1][name] for name in GAINS}, flush=True)
 
 
