@@ -296,6 +296,7 @@ def test_steps_as_1e1_on_the_command_line_and_the_home_folder_behind_an_equals_s
         cli.main(["train", "--env", "Pendulum-v1", "--algorithm", "td3", "--steps", "1e1", "--out=~/run", *FLAGS]) == 0
     )
     assert "10 steps" in capsys.readouterr().out and (desk / "home" / "run" / "config.json").exists()
+    assert cli.main(["plot", "~/run", "--out=~/curves.png"]) == 0 and (desk / "home" / "curves.png").exists()
     agent = quick(out="~/other")
     agent.save("~/agent")
     assert MAGEAgent.load("~/agent").num_timesteps == 0 and not (desk / "~").exists()
