@@ -296,8 +296,9 @@ def test_steps_as_1e1_on_the_command_line_and_the_home_folder_behind_an_equals_s
         cli.main(["train", "--env", "Pendulum-v1", "--algorithm", "td3", "--steps", "1e1", "--out=~/run", *FLAGS]) == 0
     )
     assert "10 steps" in capsys.readouterr().out and (desk / "home" / "run" / "config.json").exists()
-    assert cli.main(["plot", "~/run", "--out=~/curves.png"]) == 0 and (desk / "home" / "curves.png").exists()
     agent = quick(out="~/other")
+    quick(out="~/longer").learn(40)
+    assert cli.main(["plot", "~/longer", "--out=~/curves.png"]) == 0 and (desk / "home" / "curves.png").exists()
     agent.save("~/agent")
     assert MAGEAgent.load("~/agent").num_timesteps == 0 and not (desk / "~").exists()
     with pytest.raises(SystemExit):
