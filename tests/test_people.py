@@ -440,6 +440,22 @@ def test_a_terminal_that_cannot_show_a_letter(tmp_path, encoding):
     assert "\\u5b9f" in done.stdout
 
 
+@pytest.mark.skipif(
+    shutil.which("git") is None or not (Path(__file__).parents[1] / ".git").exists(), reason="not a git checkout"
+)
+def test_a_clone_with_the_line_ends_of_windows_is_the_same(tmp_path):
+    """Git for Windows sets core.autocrlf; .gitattributes has to hold against it."""
+    clone = tmp_path / "clone"
+    source = str(Path(__file__).parents[1])
+    asked = ["git", "-c", "safe.directory=*", "clone", "-q", "-c", "core.autocrlf=true", source, str(clone)]
+    subprocess.run(asked, check=True, capture_output=True)
+    texts = [path for kind in ("py", "ipynb", "md", "ini", "toml", "csv", "js") for path in clone.rglob(f"*.{kind}")]
+    texts += [clone / "Makefile", clone / ".ci" / "run"]
+    assert len(texts) > 150 and [path for path in texts if b"\r\n" in path.read_bytes()] == []
+    changed = subprocess.run(["git", "status", "--porcelain"], cwd=clone, check=True, capture_output=True, text=True)
+    assert changed.stdout == ""
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_a_renamed_folder_is_told(tmp_path):
     old, new = tmp_path / "my course", tmp_path / "my other course"
