@@ -64,16 +64,20 @@ def put_in(tex: str, known: dict[str, tuple[int, str]]) -> str:
 def without_definitions(text: str) -> str:
     """A text without its macros' definitions, and without the formula that held nothing else."""
     while found := MACRO.search(text):
-        text = text[: found.start()] + text[group(text, found.end()) :]
-    return re.sub(r" *(?<![\$\\])\$\s*\$(?!\$)\n?", "", text)
+        text = text[: found.start()] + "\0" + text[group(text, found.end()) :]
+    return re.sub(r" *\$[\0\s]*\0[\0\s]*\$\n?", "", text).replace("\0", "")
 
 
 def expand(text: str, known: dict[str, tuple[int, str]]) -> str:
-    """Markdown in which formulas hold no macro of ours and no `\\operatorname`, which GitHub refuses."""
+    """Markdown in which formulas hold no macro of ours, no `\\operatorname`, which GitHub refuses, and no `<` that looks like a tag's."""
+
+    def plain(found: re.Match) -> str:
+        tex = put_in(found[0], known).replace(r"\operatorname{", r"\mathrm{")
+        return re.sub(r"(?<=\S)<(?=[A-Za-z/!])", " < ", tex)
+
     pieces = CODE.split(text)
     for place in range(0, len(pieces), 2):
-        bare = without_definitions(pieces[place])
-        pieces[place] = FORMULA.sub(lambda found: put_in(found[0], known).replace(r"\operatorname{", r"\mathrm{"), bare)
+        pieces[place] = FORMULA.sub(plain, without_definitions(pieces[place]))
     return "".join(pieces)
 
 
