@@ -1143,6 +1143,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                     'mage_edu.exercises.numbers': ('engine/exercises.html#numbers', 'mage_edu/exercises.py'),
                                     'mage_edu.exercises.prove_check': ('engine/exercises.html#prove_check', 'mage_edu/exercises.py'),
                                     'mage_edu.exercises.ran_with': ('engine/exercises.html#ran_with', 'mage_edu/exercises.py'),
+                                    'mage_edu.exercises.refusal': ('engine/exercises.html#refusal', 'mage_edu/exercises.py'),
                                     'mage_edu.exercises.same_array': ('engine/exercises.html#same_array', 'mage_edu/exercises.py'),
                                     'mage_edu.exercises.same_direction': ('engine/exercises.html#same_direction', 'mage_edu/exercises.py'),
                                     'mage_edu.exercises.write_results': ('engine/exercises.html#write_results', 'mage_edu/exercises.py')},
