@@ -27,9 +27,9 @@ from mage_edu.engine.environments import (
     id_of,
     import_from_here,
     limited,
+    look_up,
     mujoco,
     registering_module,
-    why_unknown,
 )
 from .engine.kernels import check_compile, compile_pays, onednn_pays
 from .engine.recorded import read_recorded
@@ -510,7 +510,7 @@ def announce(agent: MAGEAgent) -> None:
         warnings.warn(sentence, stacklevel=3)
     unasked = [name for name in agent.learner.sources if getattr(agent.config, name) == "auto" and agent.learner.sources[name] == "learned"]
     if unasked:
-        print(f"environment {agent.env_id} {why_unknown(agent.env)}: {' and '.join(unasked)} {'are' if len(unasked) > 1 else 'is'} learned from its transitions")
+        print(f"environment {agent.env_id} {look_up(agent.env).why_unknown}: {' and '.join(unasked)} {'are' if len(unasked) > 1 else 'is'} learned from its transitions")
 
 # %% ../nbs/engine/agent.ipynb #042-py
 def start_count(agent: MAGEAgent, reset_num_timesteps: bool) -> None:

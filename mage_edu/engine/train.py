@@ -22,7 +22,7 @@ from ..config import Config
 from ..critic import Critic
 from ..dynamics import Dynamics, DynamicsBuilder, check_dynamics, held_out_losses, train_dynamics
 from .diagnostics import Diagnoser
-from .environments import EnvironmentFault, checked_reset, checked_step, why_unknown
+from .environments import EnvironmentFault, checked_reset, checked_step, look_up
 from .kernels import EAGER, Kernels, Networks, make_kernels, tried_kernels
 from mage_edu.engine.learned import (
     LearnedPart,
@@ -155,7 +155,7 @@ def source_of(name: str, config: Config, env: gym.Env) -> str:
     """
     wish = getattr(config, name)
     if wish == "auto":
-        wish = "learned" if why_unknown(env) else "known"
+        wish = "learned" if look_up(env).why_unknown else "known"
     if wish == "known":
         FORMULAS[name](env)
     return "unused" if wish == "learned" and not config.uses_model else wish
@@ -444,7 +444,7 @@ def learned_quality(learner: Learner, env: gym.Env) -> dict[str, float]:
     if all(part.optimizer.state for part in learner.learned.values()):
         for part in learner.learned.values():
             quality |= measured(part.net, learner.replay)
-        if "reward" in learner.learned and why_unknown(env) is None and (cosine := slope_cosine(learner, env)) is not None:
+        if "reward" in learner.learned and not look_up(env).why_unknown and (cosine := slope_cosine(learner, env)) is not None:
             quality["reward_slope_cosine"] = cosine
     return quality
 
