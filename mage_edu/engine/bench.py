@@ -144,8 +144,8 @@ def update_products(config: Config, obs_dim: int, act_dim: int) -> Counter[Produ
     target = forward(1, n, actor)
     for direction in directions:
         target += config.horizon * (direction(*share, model) + direction(1, n, actor)) + direction(twins, n, critic)
-    climbed = trained(1, n, actor) + forward(twins, n, critic) + to_input(twins, n, critic)
-    return Counter(config.policy_delay * (target + critic_products(config, inputs, act_dim)) + climbed)
+    actor_products = trained(1, n, actor) + forward(twins, n, critic) + to_input(twins, n, critic)
+    return Counter(config.policy_delay * (target + critic_products(config, inputs, act_dim)) + actor_products)
 
 
 def batch_products(config: Config, obs_dim: int, act_dim: int) -> Counter[Product]:

@@ -26,7 +26,7 @@ __all__ = ['Policy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'crit
            'agreement', 'ceiling', 'Episode', 'play', 'windows', 'Starts', 'visited', 'member_wise', 'by_member',
            'Prediction', 'predict', 'spread', 'one_step_error', 'disagreement', 'coverage', 'imagine', 'k_step_error',
            'jacobian_agreement', 'draw_predictions', 'draw_errors', 'draw_growth', 'draw_path', 'plot_model',
-           'model_errors', 'model_row', 'climbed_direction', 'moved', 'gain_along', 'critic_row', 'double_copy',
+           'model_errors', 'model_row', 'flat_actor_gradient', 'moved', 'gain_along', 'critic_row', 'double_copy',
            'Diagnoser', 'plot_diagnostics']
 
 # %% ../../nbs/engine/diagnostics.ipynb #010-py
@@ -340,7 +340,7 @@ def model_row(dynamics: Dynamics, truth: SimulatedDynamics, episodes: Sequence[E
     return row | {"jacobian_cosine": cosine, "jacobian_error": error}
 
 # %% ../../nbs/engine/diagnostics.ipynb #062-py
-def climbed_direction(config: Config, world: World, actor: Actor, critic: Critic, obs: Tensor, state: Tensor | None = None) -> Tensor:
+def flat_actor_gradient(config: Config, world: World, actor: Actor, critic: Critic, obs: Tensor, state: Tensor | None = None) -> Tensor:
     """The gradient of the actor's mean objective over `obs` in its parameters, without noise: one flat vector.
 
     `world` is the imagined one; each of its members sees all states. A simulator goes on from its `state` (batch, state_dim).
@@ -394,11 +394,11 @@ def critic_row(config: Config, imagined: World, truth: World, actor: Actor, crit
            "value_correlation": torch.corrcoef(torch.stack([value, returns]))[0, 1].item(),
            "q_slope": ours.norm(dim=1).median().item(), "true_slope": (sum(twice) / 2).norm(dim=1).median().item()}
     directions = [through_actor(actor, obs, gradient)[None] for gradient in twice]
-    climbed = climbed_direction(config, imagined, actor, critic, obs, state if imagined is truth else None)[None]
-    for name, estimate, (first, second) in (("q_gradient", ours, twice), ("policy_gradient", climbed, directions)):
+    actor_gradient = flat_actor_gradient(config, imagined, actor, critic, obs, state if imagined is truth else None)[None]
+    for name, estimate, (first, second) in (("q_gradient", ours, twice), ("policy_gradient", actor_gradient, directions)):
         cosine, error = agreement(estimate, (first + second) / 2)
         row |= {f"{name}_cosine": cosine, f"{name}_error": error, f"{name}_self": agreement(first, second).cosine}
-    for name, direction in (("climb_gain", climbed[0]), ("true_gain", sum(directions)[0] / 2)):
+    for name, direction in (("climb_gain", actor_gradient[0]), ("true_gain", sum(directions)[0] / 2)):
         row[name], row[f"{name}_stderr"] = gain_along(truth, actor, direction, obs, *rollouts, config.diagnose_move, state)
     return row
 
