@@ -54,7 +54,7 @@ test: install ## check everything: the library equals the notebooks, the code is
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/run_notebooks.py
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 lint: install ## ruff over notebooks, library, tests and docs, and the form of the programs
 	$(BIN)/ruff check .

@@ -40,10 +40,10 @@ class Recording:
             SimulatedDynamics(env), reward_fn(env), termination_fn(env), ActionScale.of(env.action_space)
         )
         actor, critic = double_copy(learner.actor), double_copy(learner.critic)
-        climbed = getattr(critic, agent.config.actor_climbs)
+        critic_value = getattr(critic, agent.config.actor_climbs)
         found = {}
         for name, value_of in (
-            ("critic", climbed),
+            ("critic", critic_value),
             ("simulator", lambda s, a: rollout_return(world, actor, s, a, agent.config.discount, self.horizon)),
         ):
             at = action.clone().requires_grad_()

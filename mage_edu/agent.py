@@ -27,9 +27,9 @@ from mage_edu.engine.environments import (
     id_of,
     import_from_here,
     limited,
+    look_up,
     mujoco,
     registering_module,
-    why_unknown,
 )
 from .engine.kernels import check_compile, compile_pays, onednn_pays
 from .engine.recorded import read_recorded
@@ -52,7 +52,7 @@ from mage_edu.engine.train import (
     build_learner,
     compile_learner,
     first_interrupt,
-    refuse_to_answer,
+    missing_function,
     train,
     use_recorded,
 )
@@ -63,13 +63,13 @@ from .updates import CriticLossFn, check_critic_loss
 from .web import write_onnx, write_page
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'FORGOTTEN_LOSS', 'default_dtype', 'ordinary_torch', 'pick_device', 'check_obs',
-           'ActingAgent', 'evaluate_learner', 'diagnose_learner', 'follow', 'record_video', 'summary_of', 'keep',
+__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'MISSING_LOSS', 'default_dtype', 'ordinary_torch', 'pick_device', 'check_obs',
+           'ActingAgent', 'evaluate_learner', 'diagnose_learner', 'follow', 'record_video', 'summary_of', 'write_rows',
            'tables_of', 'save_checkpoint', 'last_row', 'counted_on', 'Reporter', 'open_tensorboard', 'describe_run',
            'check_steps', 'check_simulator', 'with_their_dtype', 'MAGEAgent', 'split_given', 'check_given',
            'check_remembered', 'announce', 'start_count', 'settle_compile', 'OwnEvaluator', 'run_and_save',
-           'keep_what_there_is', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'rebuilt',
-           'find_again', 'unbegun']
+           'save_before_fault', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'rebuilt', 'find_again',
+           'never_begun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
 @contextmanager
@@ -263,7 +263,7 @@ def summary_of(kind: str, rows: list[dict[str, float]]) -> dict[str, float]:
     return dict(rows[0])
 
 # %% ../nbs/engine/agent.ipynb #024-py
-def keep(agent: MAGEAgent, kind: str, rows: list[dict[str, float]]) -> None:
+def write_rows(agent: MAGEAgent, kind: str, rows: list[dict[str, float]]) -> None:
     """Append rows to a run folder's table; with an evaluation, save the agent and redraw the curve too. Or save a checkpoint."""
     if kind == "checkpoint":
         return save_checkpoint(agent)
@@ -323,7 +323,7 @@ class Reporter:
         if kind == "checkpoint" and self.writer is not None:
             self.writer.flush()  # a run that goes on from here finds all that was logged before
         if self.agent.run is not None:
-            keep(self.agent, kind, rows)
+            write_rows(self.agent, kind, rows)
         if kind == "checkpoint":
             return True
         summary = summary_of(kind, rows)
@@ -419,7 +419,7 @@ class MAGEAgent(ActingAgent):
             raise ValueError("tensorboard=True with out=None: the log needs a run folder; give out.")
         check_simulator(config, compile)
         super().__init__(env, config, pick_device(device), given)
-        if "critic_loss" in given and config.critic_loss == "given" and given["critic_loss"] is not FORGOTTEN_LOSS:
+        if "critic_loss" in given and config.critic_loss == "given" and given["critic_loss"] is not MISSING_LOSS:
             check_critic_loss(given["critic_loss"], config, self.learner.critic)
         if config.diagnose_interval:
             Diagnoser(config, self.new_env).close()  # raises where the environment cannot be diagnosed
@@ -480,7 +480,7 @@ FUNCTIONS = {  # settings that may be a function of the user's, and what it is c
 }
 
 
-FORGOTTEN_LOSS = refuse_to_answer("critic_loss")  # of an agent that was loaded to act
+MISSING_LOSS = missing_function("critic_loss")  # of an agent that was loaded to act
 
 
 def split_given(settings: Mapping[str, Any]) -> tuple[dict[str, Callable[..., Any]], dict[str, Any]]:
@@ -510,7 +510,7 @@ def announce(agent: MAGEAgent) -> None:
         warnings.warn(sentence, stacklevel=3)
     unasked = [name for name in agent.learner.sources if getattr(agent.config, name) == "auto" and agent.learner.sources[name] == "learned"]
     if unasked:
-        print(f"environment {agent.env_id} {why_unknown(agent.env)}: {' and '.join(unasked)} {'are' if len(unasked) > 1 else 'is'} learned from its transitions")
+        print(f"environment {agent.env_id} {look_up(agent.env).why_unknown}: {' and '.join(unasked)} {'are' if len(unasked) > 1 else 'is'} learned from its transitions")
 
 # %% ../nbs/engine/agent.ipynb #042-py
 def start_count(agent: MAGEAgent, reset_num_timesteps: bool) -> None:
@@ -569,7 +569,7 @@ def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
             if isinstance(error, Divergence) and agent.run is not None:
                 error.args = (f"{error} The newest checkpoint is of step {agent.checkpoints.newest['step']}, in {agent.run.checkpoint}.",)
             if isinstance(error, EnvironmentFault):
-                keep_what_there_is(agent, error)
+                save_before_fault(agent, error)
             raise
         finally:
             reporter.close()
@@ -580,7 +580,7 @@ def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
         raise KeyboardInterrupt(f"stopped at step {agent.num_timesteps}. {how_to_go_on(agent)}")
 
 
-def keep_what_there_is(agent: MAGEAgent, error: EnvironmentFault) -> None:
+def save_before_fault(agent: MAGEAgent, error: EnvironmentFault) -> None:
     """After an environment's fault: save all steps before it, and say so."""
     if agent.run is not None:
         save_checkpoint(agent)
@@ -641,7 +641,7 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
     to fill the buffer. Raises `FileNotFoundError` or `ValueError` when the files or the environment do not fit.
     """
     run = RunFolder(path)
-    if unbegun(run):
+    if never_begun(run):
         content = run.description()
         agent = rebuilt(cls, path, content, content["config"], env, device, functions, content.get("data"))
         agent.source = run
@@ -670,7 +670,7 @@ def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], 
     if settings.get("dynamics") == "given" and "dynamics" not in functions:
         raise ValueError(f"{path}: the model of this agent was built by a function of its user's, which no file holds; pass it again: "
                          "MAGEAgent.load(path, dynamics=function).")
-    missing = {name: FORGOTTEN_LOSS if name == "critic_loss" else refuse_to_answer(name)
+    missing = {name: MISSING_LOSS if name == "critic_loss" else missing_function(name)
                for name in FUNCTIONS if settings.get(name) == "given" and name not in functions}
     if env is None:
         find_again(path, content["env"], content.get("env_module"))
@@ -700,7 +700,7 @@ def find_again(path: str | Path, env_id: str, module: str | None) -> None:
         raise ValueError(f"{path}: the environment {env_id!r} of this agent came with the module {module!r}, which does not register it; import what does. {help_}")
 
 
-def unbegun(run: RunFolder) -> bool:
+def never_begun(run: RunFolder) -> bool:
     """Whether this is the folder of a run that was killed before its first step was logged or saved."""
     traces = (run.metrics.path, run.evaluations.path, run.agent, run.checkpoint)
     return run.config.is_file() and not any(trace.exists() for trace in traces)

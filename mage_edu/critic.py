@@ -10,8 +10,8 @@ from .networks import Layer, StackedMLP, Standardize, linear, mlp
 from .replay import Normalizer
 
 # %% auto #0
-__all__ = ['WITH_SLOPE', 'swish_and_slope', 'relu_and_slope', 'normalize', 'through_normalize', 'value_and_input_gradient',
-           'Critic']
+__all__ = ['ACTIVATIONS_WITH_SLOPE', 'swish_and_slope', 'relu_and_slope', 'normalize', 'through_normalize',
+           'value_and_input_gradient', 'Critic']
 
 # %% ../nbs/course/13_critic.ipynb #007-py
 def swish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,7 +25,7 @@ def relu_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.relu(x), (x > 0).to(x.dtype)
 
 
-WITH_SLOPE = {"swish": swish_and_slope, "relu": relu_and_slope}
+ACTIVATIONS_WITH_SLOPE = {"swish": swish_and_slope, "relu": relu_and_slope}
 
 # %% ../nbs/course/13_critic.ipynb #019-py
 def normalize(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,15 +53,15 @@ def value_and_input_gradient(x: Tensor, layers: list[Layer], columns: slice, lay
             f"{len(layers) - 1} hidden layers and {layers[-1][0].shape[-1]} outputs: expected at least one hidden layer "
             "and exactly one output; the gradient of a vector would be a matrix."
         )
-    kept = []
+    hidden = []
     for layer in layers[:-1]:
         z, scale = normalize(linear(x, layer)) if layer_norm else (linear(x, layer), None)
-        x, slope = WITH_SLOPE[activation](z)
-        kept.append((slope, z, scale))
+        x, slope = ACTIVATIONS_WITH_SLOPE[activation](z)
+        hidden.append((slope, z, scale))
     value = linear(x, layers[-1]).squeeze(-1)
     gradient = layers[-1][0].transpose(1, 2)  # (members, 1, width): d value / d last hidden
-    for number in range(len(kept) - 1, -1, -1):
-        slope, z, scale = kept[number]
+    for number in range(len(hidden) - 1, -1, -1):
+        slope, z, scale = hidden[number]
         gradient = through_normalize(gradient * slope, z, scale) if layer_norm else gradient * slope
         rows = slice(None) if number > 0 else columns
         gradient = gradient @ layers[number][0][:, rows].transpose(1, 2)

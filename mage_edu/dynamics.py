@@ -14,7 +14,7 @@ from .networks import Layer, StackedMLP, apply_gradients, mlp
 from .replay import Normalizer, ReplayBuffer
 
 # %% auto #0
-__all__ = ['DynamicsBuilder', 'FACE', 'gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics',
+__all__ = ['DynamicsBuilder', 'INTERFACE', 'gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics',
            'check_dynamics', 'training_places', 'held_out_places', 'dynamics_gradients', 'train_dynamics',
            'held_out_losses']
 
@@ -139,15 +139,15 @@ class Dynamics(NormalizedMLP):
 
 # %% ../nbs/course/11_dynamics.ipynb #038e-py
 DynamicsBuilder = Callable[[Config, int, int, torch.Generator], Dynamics]  # (config, obs_dim, act_dim, generator)
-FACE = ("members", "predict", "sample", "losses", "loss", "set_normalizer")
+INTERFACE = ("members", "predict", "sample", "losses", "loss", "set_normalizer")
 
 
 def check_dynamics(dynamics: object, members: int, obs_dim: int, act_dim: int) -> None:
-    """Raise `ValueError` unless this can stand in for `Dynamics`: its face, the right shapes, and samples that depend on the action."""
-    missing = [name for name in FACE if not hasattr(dynamics, name)]
+    """Raise `ValueError` unless this can stand in for `Dynamics`: its interface, the right shapes, and samples that depend on the action."""
+    missing = [name for name in INTERFACE if not hasattr(dynamics, name)]
     if not isinstance(dynamics, torch.nn.Module) or missing:
         raise ValueError(f"dynamics: built a {type(dynamics).__name__}{' without ' + ', '.join(missing) if missing else ''}; expected a torch module "
-                         "with the face of mage_edu.Dynamics; inherit from it and replace predict.")
+                         "with the interface of mage_edu.Dynamics; inherit from it and replace predict.")
     if dynamics.members != members:
         raise ValueError(f"dynamics: built with {dynamics.members} members, the configuration says members={members}; they have to agree.")
     device = next((p.device for p in dynamics.parameters()), torch.device("cpu"))

@@ -7,6 +7,7 @@ import functools
 import json
 import platform
 import re
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from .engine.storage import write_atomic
 
 # %% auto #0
 __all__ = ['NOT_TRIED', 'Answer', 'answers', 'numbers', 'comparable', 'same_array', 'same_direction', 'goes_down', 'prove_check',
-           'gradescope', 'write_results', 'ran_with']
+           'refusal', 'gradescope', 'write_results', 'ran_with']
 
 # %% ../nbs/engine/exercises.ipynb #ex-06
 class Answer(str):
@@ -132,6 +133,16 @@ def prove_check(check: Callable[[Any], Answer], stub: Any, right: Sequence[Any],
                 raise AssertionError(f"{name} says of the {kind} attempt {number}: {said}")
             if kind == "wrong" and (not said.tried or len(said.split()) < 4):
                 raise AssertionError(f"{name} says of the wrong attempt {number} only: {said}")
+
+# %% ../nbs/engine/exercises.ipynb #ex-17c
+def refusal(call: Callable[..., Any], *arguments: Any, **settings: Any) -> str:
+    """The sentence of the error that a call must raise, names of temporary folders left out. Raises `AssertionError` where nothing is raised."""
+    try:
+        call(*arguments, **settings)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        folder = re.escape(tempfile.gettempdir())
+        return re.sub(rf"{folder}/[^/\s]+/", "", str(error))
+    raise AssertionError(f"{getattr(call, '__name__', call)} refused nothing.")
 
 # %% ../nbs/engine/exercises.ipynb #ex-19
 def gradescope(said: Mapping[str, Answer], points: Mapping[str, float] | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from .lqr import LQR, action_value_matrix, policy_gradient, second_moment
 
 # %% auto #0
-__all__ = ['init_critics', 'q_values', 'Lesson', 'fit_critics']
+__all__ = ['init_critics', 'q_values', 'LinearWorld', 'fit_critics']
 
 # %% ../nbs/course/05_right_values_wrong_slope.ipynb #05-init
 def init_critics(seeds: int, inputs: int, width: int, generator: torch.Generator) -> list[Tensor]:
@@ -30,7 +30,7 @@ def q_values(parameters: list[Tensor], obs: Tensor, action: Tensor) -> Tensor:
     return torch.baddbmm(parameters[5], x, parameters[4]).squeeze(-1)
 
 # %% ../nbs/course/05_right_values_wrong_slope.ipynb #05-lesson
-class Lesson:
+class LinearWorld:
     """An LQR and a policy in float32, with what an experiment on critics needs: batches, targets and the truth."""
 
     def __init__(self, lqr: LQR, K: Tensor):
@@ -73,24 +73,24 @@ class Lesson:
         return torch.stack([td_error.square().mean(-1).sqrt() / spread, cosine, slope_share], -1).detach()
 
 # %% ../nbs/course/05_right_values_wrong_slope.ipynb #05-fit-code
-def fit_critics(lesson: Lesson, value_weight: float = 1.0, gradient_weight: float = 0.0, action_noise: float = 0.0,
+def fit_critics(world: LinearWorld, value_weight: float = 1.0, gradient_weight: float = 0.0, action_noise: float = 0.0,
                 polyak: float = 0.02, through_target: bool = False, seeds: int = 8, steps: int = 1_500, lr: float = 2e-3) -> Tensor:
-    """Fit `seeds` critics to the policy of a lesson; what `Lesson.measure` says every 50 updates, (seeds, checks, 3).
+    """Fit `seeds` critics to the policy of a linear world; what `LinearWorld.measure` says every 50 updates, (seeds, checks, 3).
 
     The loss is value_weight * td_error^2 + gradient_weight * |action-gradient of the td_error|^2, at the policy's actions plus noise,
     averaged over the batch and summed over seeds, so that each network is trained as if it were alone.
     """
-    generator, (n, m) = torch.Generator().manual_seed(0), lesson.sizes
+    generator, (n, m) = torch.Generator().manual_seed(0), world.sizes
     online = [p.requires_grad_() for p in init_critics(seeds, n + m, 64, generator)]
     slow = [p.detach().clone() for p in online]
     optimizer, history = torch.optim.Adam(online, lr=lr, foreach=True), []
     for step in range(steps + 1):
         if step % 50 == 0:
-            history.append(lesson.measure(online))
-        obs = lesson.states(seeds, 128, generator)
+            history.append(world.measure(online))
+        obs = world.states(seeds, 128, generator)
         noise = action_noise * torch.randn(seeds, 128, m, generator=generator)
-        action = (obs @ lesson.K.T + noise).requires_grad_()
-        td_error = lesson.target(online if through_target else slow, obs, action, generator) - q_values(online, obs, action)
+        action = (obs @ world.K.T + noise).requires_grad_()
+        td_error = world.target(online if through_target else slow, obs, action, generator) - q_values(online, obs, action)
         loss = value_weight * td_error.square().mean(-1).sum()
         if gradient_weight > 0.0:
             (slope,) = torch.autograd.grad(td_error.sum(), action, create_graph=True)

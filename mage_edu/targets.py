@@ -18,7 +18,7 @@ from .replay import Transitions
 
 # %% auto #0
 __all__ = ['StepFn', 'FirstStep', 'Step', 'Target', 'TargetNoise', 'draw_noise', 'World', 'horizon_weights', 'weighted_returns',
-           'bootstrapped_target', 'target_and_action_gradient', 'inferred_noise', 'value_of_slope_of', 'stored_step',
+           'bootstrapped_target', 'target_and_action_gradient', 'inferred_noise', 'value_with_slope', 'stored_step',
            'actor_weights', 'draw_actor_noise', 'actor_objective']
 
 # %% ../nbs/course/14_targets.ipynb #009-py
@@ -154,7 +154,7 @@ def inferred_noise(world: World, batch: Transitions, action: Tensor) -> Tensor:
         return torch.where(spread > 0.0, (batch.next_obs - mean) / spread.clamp(min=1e-12), torch.zeros_like(mean))
 
 
-def value_of_slope_of(value: Tensor, slope: Tensor) -> Tensor:
+def value_with_slope(value: Tensor, slope: Tensor) -> Tensor:
     """The first number, to the bit, with the derivative of the second."""
     return value + (slope - slope.detach())
 
@@ -166,8 +166,8 @@ def stored_step(config: Config, world: World, batch: Transitions, action: Tensor
     `stored_noise="inferred"` of the sample that happened (SVG(1), arXiv 1510.09142).
     """
     noise = torch.zeros_like(batch.obs) if config.stored_noise == "zero" else inferred_noise(world, batch, action)
-    next_obs = value_of_slope_of(batch.next_obs, world.dynamics.sample(batch.obs, action, noise))
-    reward = value_of_slope_of(batch.reward, world.reward_fn(batch.obs, world.scale.to_env(action), next_obs))
+    next_obs = value_with_slope(batch.next_obs, world.dynamics.sample(batch.obs, action, noise))
+    reward = value_with_slope(batch.reward, world.reward_fn(batch.obs, world.scale.to_env(action), next_obs))
     return Step(reward, next_obs, batch.terminated)
 
 # %% ../nbs/course/14_targets.ipynb #044b-py
@@ -187,10 +187,10 @@ def actor_objective(config: Config, world: World | None, actor: Actor, critic: C
     Differentiable in the actor's parameters, through every step; those of model and critic are frozen. `noise` as in
     `draw_actor_noise`; `world` may be None for h = 0; J_h: MAAC, equation of arXiv 2005.08068 without the entropy; the mean: IVG (1910.04142).
     """
-    climbed = critic.minimum if config.actor_climbs == "minimum" else critic.first
+    critic_value = critic.minimum if config.actor_climbs == "minimum" else critic.first
     if config.actor_horizon == 0:
-        return climbed(obs, action)
+        return critic_value(obs, action)
     weights = actor_weights(config.actor_horizon, config.actor_horizon_mean)
     step = lambda i, obs, action: world.step(obs, action, noise[i])
-    bootstrap = lambda i, obs, action: climbed(obs, action)
+    bootstrap = lambda i, obs, action: critic_value(obs, action)
     return weighted_returns(config.discount, weights, step, actor, bootstrap, obs, action).value

@@ -25,9 +25,10 @@ from mage_edu.targets import (
 )
 
 # %% auto #0
-__all__ = ['LOSSES', 'CriticLossFn', 'CriticTarget', 'valued', 'trusted', 'stored_target', 'imagined_target', 'split', 'joined',
-           'critic_target', 'huber', 'half_square', 'CriticLoss', 'critic_loss', 'actor_loss', 'critic_gradients',
-           'actor_gradients', 'critic_gradients_of', 'check_critic_loss', 'polyak_update']
+__all__ = ['LOSSES', 'CriticLossFn', 'CriticTarget', 'value_target', 'gradient_target', 'stored_target', 'imagined_target',
+           'split_batch', 'concatenated', 'critic_target', 'huber', 'half_square', 'CriticLoss', 'critic_loss',
+           'actor_loss', 'critic_gradients', 'actor_gradients', 'critic_gradients_of', 'check_critic_loss',
+           'polyak_update']
 
 # %% ../nbs/course/15_updates.ipynb #008-py
 class CriticTarget(NamedTuple):
@@ -39,12 +40,12 @@ class CriticTarget(NamedTuple):
     gradient_mask: Tensor  # (batch,) 1.0 where the gradient is trusted
 
 # %% ../nbs/course/15_updates.ipynb #010-py
-def valued(target: Target, obs: Tensor, action: Tensor) -> CriticTarget:
+def value_target(target: Target, obs: Tensor, action: Tensor) -> CriticTarget:
     """A target of values alone."""
     return CriticTarget(obs, action, target.value, None, torch.ones_like(target.value))
 
 
-def trusted(config: Config, target: Target, gradient: Tensor, obs: Tensor, action: Tensor) -> CriticTarget:
+def gradient_target(config: Config, target: Target, gradient: Tensor, obs: Tensor, action: Tensor) -> CriticTarget:
     """A target of values and slopes, the slopes masked where the rollout ended unless the configuration says otherwise."""
     mask = torch.ones_like(target.value) if config.terminal_gradient else 1.0 - target.ended
     return CriticTarget(obs, action, target.value, gradient, mask)
@@ -56,11 +57,11 @@ def stored_target(config: Config, world: World | None, target_actor: Actor, targ
     if config.stored_slope:
         before = world.started_at(batch)
         first = lambda action: stored_step(config, before, batch, action)
-        return trusted(config, *target_and_action_gradient(config, before, *arguments, first), batch.obs, batch.action)
+        return gradient_target(config, *target_and_action_gradient(config, before, *arguments, first), batch.obs, batch.action)
     with torch.no_grad():
         after = None if world is None else world.started_after(batch)
         first = Step(batch.reward, batch.next_obs, batch.terminated)
-        return valued(bootstrapped_target(config, after, *arguments, first), batch.obs, batch.action)
+        return value_target(bootstrapped_target(config, after, *arguments, first), batch.obs, batch.action)
 
 
 def imagined_target(config: Config, world: World, actor: Actor, target_actor: Actor, target_critic: Critic,
@@ -70,12 +71,12 @@ def imagined_target(config: Config, world: World, actor: Actor, target_actor: Ac
         action = add_noise(actor(batch.obs), noise.action, config.imagined_noise)
     arguments = (config, world.started_at(batch), target_actor, target_critic, batch.obs, action, noise)
     if config.imagined_slope:
-        return trusted(config, *target_and_action_gradient(*arguments), batch.obs, action)
+        return gradient_target(config, *target_and_action_gradient(*arguments), batch.obs, action)
     with torch.no_grad():
-        return valued(bootstrapped_target(*arguments), batch.obs, action)
+        return value_target(bootstrapped_target(*arguments), batch.obs, action)
 
 # %% ../nbs/course/15_updates.ipynb #010c-py
-def split(batch: Transitions, noise: TargetNoise, count: int) -> tuple[tuple[Transitions, TargetNoise], tuple[Transitions, TargetNoise]]:
+def split_batch(batch: Transitions, noise: TargetNoise, count: int) -> tuple[tuple[Transitions, TargetNoise], tuple[Transitions, TargetNoise]]:
     """The first `count` samples with their noise, and the others with theirs."""
     def part(rows: slice) -> tuple[Transitions, TargetNoise]:
         own_noise = TargetNoise(noise.action[rows], noise.dynamics[:, rows], noise.smoothing[:, rows])
@@ -84,7 +85,7 @@ def split(batch: Transitions, noise: TargetNoise, count: int) -> tuple[tuple[Tra
     return part(slice(None, count)), part(slice(count, None))
 
 
-def joined(first: CriticTarget, second: CriticTarget) -> CriticTarget:
+def concatenated(first: CriticTarget, second: CriticTarget) -> CriticTarget:
     """Two targets as one; a part without slopes gets slopes of 0 with a mask of 0 where the other has some."""
     if first.gradient is not None or second.gradient is not None:
         unasked = lambda part: part._replace(gradient=torch.zeros_like(part.action), gradient_mask=torch.zeros_like(part.value))
@@ -103,8 +104,8 @@ def critic_target(config: Config, world: World | None, actor: Actor, target_acto
         return stored_target(config, world, *networks, batch, noise)
     if count == 0:
         return imagined_target(config, world, actor, *networks, batch, noise)
-    stored, imagined = split(batch, noise, count)
-    return joined(stored_target(config, world, *networks, *stored), imagined_target(config, world, actor, *networks, *imagined))
+    stored, imagined = split_batch(batch, noise, count)
+    return concatenated(stored_target(config, world, *networks, *stored), imagined_target(config, world, actor, *networks, *imagined))
 
 # %% ../nbs/course/15_updates.ipynb #005-py
 def huber(error: Tensor) -> Tensor:

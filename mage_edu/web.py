@@ -22,7 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .actor import Actor
-from .engine.environments import arguments_of, id_of, known_task, make_env, time_limit, why_unknown
+from .engine.environments import arguments_of, id_of, known_task, look_up, make_env, time_limit
 from mage_edu.engine.storage import (
     at_home,
     digest,
@@ -85,7 +85,7 @@ PLAYABLE: dict[str, Playable] = {
 def check_playable(env: gym.Env) -> None:
     """Raise `ValueError` unless a page can show exactly this environment."""
     name = id_of(env)
-    reason = "is not among the tasks that the player knows" if name not in PLAYABLE else why_unknown(env)
+    reason = "is not among the tasks that the player knows" if name not in PLAYABLE else look_up(env).why_unknown
     if not reason and (edited := edited_paths(env, make_env(name, **arguments_of(env)))):
         reason = f"was edited by hand ({', '.join(edited)})"
     if reason:

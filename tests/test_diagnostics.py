@@ -14,9 +14,9 @@ from mage_edu.engine.diagnostics import (
     Episode,
     agreement,
     ceiling,
-    climbed_direction,
     coverage,
     critic_row,
+    flat_actor_gradient,
     gain_along,
     jacobian_agreement,
     k_step_error,
@@ -161,8 +161,8 @@ def test_what_a_look_ahead_actor_climbs_is_judged_not_its_critic():
     )
     members = Linear(lqr.A, lqr.B)
     members.members = 4  # more of the same member changes nothing
-    doubled = climbed_direction(config, dataclasses.replace(world, dynamics=members), actor, Quadratic(M), obs)
-    assert torch.allclose(doubled, climbed_direction(config, world, actor, Quadratic(M), obs), rtol=1e-12)
+    doubled = flat_actor_gradient(config, dataclasses.replace(world, dynamics=members), actor, Quadratic(M), obs)
+    assert torch.allclose(doubled, flat_actor_gradient(config, world, actor, Quadratic(M), obs), rtol=1e-12)
 
 
 def test_a_rollout_ends_where_its_world_does():

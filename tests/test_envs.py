@@ -1,5 +1,6 @@
 """Rewards and terminations agree with Gymnasium on 10,000 transitions of each task; what would break them is refused."""
 
+import inspect
 import subprocess
 import sys
 from functools import cache
@@ -11,7 +12,7 @@ import torch
 
 from mage_edu import MAGEAgent
 from mage_edu.engine import environments
-from mage_edu.engine.environments import arguments_of, is_remakeable, read_by, time_limit
+from mage_edu.engine.environments import arguments_of, is_remakeable, time_limit
 from mage_edu.engine.tasks import TASKS
 from mage_edu.engine.train import in_env_units
 from mage_edu.engine.worlds import OneWorld
@@ -192,7 +193,7 @@ def agrees_with_arguments(env_id, arguments):
 def test_constructor_arguments_count(env_id):
     assert set(ARGUMENTS) == {name for name in TASKS if not name.startswith("mage_edu/")}  # probes join when imported
     ended = agrees_with_arguments(env_id, ARGUMENTS[env_id])
-    if "terminate_when_unhealthy" in read_by(termination_fn(env_id)):
+    if "terminate_when_unhealthy" in inspect.signature(termination_fn(env_id)).parameters:
         assert ended > 5
         assert agrees_with_arguments(env_id, ARGUMENTS[env_id] | {"terminate_when_unhealthy": False}) == 0
 

@@ -5,7 +5,7 @@ import torch
 
 from mage_edu.config import make_config
 from mage_edu.envs import ActionScale, never
-from mage_edu.fitting import Lesson, fit_critics
+from mage_edu.fitting import LinearWorld, fit_critics
 from mage_edu.lqr import (
     LQR,
     action_value_matrix,
@@ -236,7 +236,7 @@ def test_an_unstable_policy_is_refused_with_its_growth():
 
 
 def test_fitting_repeats_itself_and_learns():
-    lesson = Lesson(*random_lqr(torch.Generator().manual_seed(11), n=3, m=2, radius=0.9))
-    one, two = (fit_critics(lesson, gradient_weight=1.0, seeds=2, steps=100) for _ in range(2))
+    world = LinearWorld(*random_lqr(torch.Generator().manual_seed(11), n=3, m=2, radius=0.9))
+    one, two = (fit_critics(world, gradient_weight=1.0, seeds=2, steps=100) for _ in range(2))
     assert torch.equal(one, two) and one.shape == (2, 3, 3)
     assert (one[:, -1, 0] < one[:, 0, 0]).all()

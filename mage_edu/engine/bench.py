@@ -39,7 +39,6 @@ def alternate(candidates: Mapping[str, Callable[[], object]], repeats: int, warm
 import torch
 from torch import Tensor
 
-# %% ../../nbs/engine/bench.ipynb #017-py
 from ..config import SIZES, Config, make_config, unknown_name
 from ..dynamics import train_dynamics
 from .kernels import onednn_allowed, onednn_keeps_float32
@@ -144,8 +143,8 @@ def update_products(config: Config, obs_dim: int, act_dim: int) -> Counter[Produ
     target = forward(1, n, actor)
     for direction in directions:
         target += config.horizon * (direction(*share, model) + direction(1, n, actor)) + direction(twins, n, critic)
-    climbed = trained(1, n, actor) + forward(twins, n, critic) + to_input(twins, n, critic)
-    return Counter(config.policy_delay * (target + critic_products(config, inputs, act_dim)) + climbed)
+    actor_products = trained(1, n, actor) + forward(twins, n, critic) + to_input(twins, n, critic)
+    return Counter(config.policy_delay * (target + critic_products(config, inputs, act_dim)) + actor_products)
 
 
 def batch_products(config: Config, obs_dim: int, act_dim: int) -> Counter[Product]:

@@ -19,10 +19,10 @@ from mage_edu.engine.environments import (
     checked_reset,
     checked_step,
     id_of,
+    look_up,
     reward_fn,
     termination_fn,
     time_limit,
-    why_unknown,
 )
 from .learned import measured, train_learned
 from .train import build_learner, use_recorded
@@ -105,7 +105,7 @@ def learned_chances(env: gym.Env, played: Played, rounds: int = 3, batches: int 
 
 def against_learning(env: gym.Env, played: Played) -> Iterator[Line]:
     """Two lines: what a learned reward and termination can be expected to do."""
-    why, found = why_unknown(env), learned_chances(env, played)
+    why, found = look_up(env).why_unknown, learned_chances(env, played)
     quality = found.get("reward_r2")
     if np.ptp(played.reward) == 0.0:
         yield Line("reward", "look", f"{why}; it was {played.reward[0]:g} in all {len(played.reward)} random transitions: random actions never find what is paid for")
@@ -209,5 +209,5 @@ def check(asked: Asked, **arguments: Any) -> list[Line]:
         played = random_play(way.make())
     except EnvironmentFault as error:
         return [*lines, Line("contract", "bad", str(error))]
-    lines += against_learning(env, played) if why_unknown(env) else against_formula(env, played)
+    lines += against_learning(env, played) if look_up(env).why_unknown else against_formula(env, played)
     return [*lines, bounds_line(env, played), *scale_lines(played), discount_line(env, played)]

@@ -3,6 +3,7 @@
 # %% ../../nbs/engine/environments.ipynb #envi-02
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -11,7 +12,7 @@ import math
 import os
 import sys
 import sysconfig
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -22,22 +23,14 @@ from .tasks import TASKS, AppendTip
 from ..envs import PrependVelocity, Task, TransitionFn
 
 # %% auto #0
-__all__ = ['HUGE', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'find_task', 'id_of', 'parts_of', 'check_spaces', 'into_space',
-           'as_vectors', 'flat_columns', 'is_close_to_bounds', 'import_mujoco', 'read_by', 'unknown_arguments',
-           'check_arguments', 'with_arguments', 'wrappers', 'odd_wrappers', 'why_unknown', 'import_from_here',
-           'registering_module', 'source_of_module', 'check_version', 'check_id', 'make_by_id', 'make_env', 'leaves_of',
-           'flat_obs', 'plain_value', 'as_json', 'from_json', 'arguments_of', 'time_limit', 'known_task', 'reward_fn',
-           'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold', 'limited', 'EnvironmentFault', 'checked_obs',
-           'reset_seeded', 'checked_reset', 'checked_step', 'Watched']
+__all__ = ['HUGE', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'id_of', 'parts_of', 'check_spaces', 'into_space', 'as_vectors',
+           'flat_columns', 'is_close_to_bounds', 'import_mujoco', 'wrappers', 'Found', 'look_up', 'import_from_here',
+           'registering_module', 'source_of_module', 'check_version', 'check_id', 'make_by_id', 'asked_for', 'make_env',
+           'leaves_of', 'flat_obs', 'plain_value', 'as_json', 'from_json', 'arguments_of', 'time_limit', 'known_task',
+           'reward_fn', 'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold', 'limited', 'EnvironmentFault',
+           'checked_obs', 'reset_seeded', 'checked_reset', 'checked_step', 'Watched']
 
 # %% ../../nbs/engine/environments.ipynb #058-py
-def find_task(env_id: str) -> Task:
-    """The formulas of an environment id; `ValueError` with a suggestion when there are none."""
-    if env_id not in TASKS:
-        raise ValueError(unknown_name("environment", env_id, list(TASKS)))
-    return TASKS[env_id]
-
-
 def id_of(env: str | gym.Env) -> str:
     """The id of an environment, or the id itself; its class's name where it was not registered. `ValueError` for anything else."""
     if isinstance(env, str):
@@ -140,34 +133,6 @@ def import_mujoco() -> Any:
 PICTURES = ("render_mode", "width", "height", "camera_id", "camera_name")
 HARMLESS = (*PICTURES, "max_episode_steps", "reset_noise_scale", "frame_skip", "g", "contact_force_range")
 
-
-def read_by(formula: TransitionFn) -> list[str]:
-    """The constructor arguments that a formula reads: its parameters after (obs, action, next_obs)."""
-    return list(inspect.signature(formula).parameters)[3:]
-
-
-def unknown_arguments(env_id: str, arguments: dict[str, Any]) -> str | None:
-    """What is said of constructor arguments that could change the formulas or the observation in a way we do not know; None without any."""
-    task = find_task(env_id)
-    known = {*HARMLESS, *read_by(task.reward_fn), *read_by(task.termination_fn)}
-    if changed := sorted(set(arguments) - known):
-        return (f"with {', '.join(changed)}: the formulas are not known for other values of "
-                f"{'this argument' if len(changed) == 1 else 'these arguments'} (known: {', '.join(sorted(known))})")
-    return None
-
-
-def check_arguments(env_id: str, arguments: dict[str, Any]) -> None:
-    """Raise `ValueError` where `unknown_arguments` has something to say."""
-    if reason := unknown_arguments(env_id, arguments):
-        raise ValueError(f"environment {env_id} {reason}. Leave it out, or have both learned: MAGEAgent(..., reward='learned', "
-                         "termination='learned'), make_env(..., learned=True).")
-
-
-def with_arguments(formula: TransitionFn, arguments: dict[str, Any]) -> TransitionFn:
-    """The formula with those of the arguments that it reads."""
-    read = {name: arguments[name] for name in read_by(formula) if name in arguments}
-    return functools.partial(formula, **read) if read else formula
-
 # %% ../../nbs/engine/environments.ipynb #import-mujoco
 mujoco = import_mujoco()
 
@@ -187,22 +152,31 @@ def wrappers(env: gym.Env) -> list[gym.Env]:
     return chain
 
 
-def odd_wrappers(env: gym.Env) -> list[str]:
-    """The names of the wrappers that could change a reward or an observation."""
-    return [type(wrapper).__name__ for wrapper in wrappers(env) if type(wrapper) not in STANDARD_WRAPPERS]
+class Found(NamedTuple):
+    """What is known of an environment's reward and termination."""
+    task: Task | None  # the task, its formulas with the constructor arguments that they read; None where the environment is no task of the table
+    why_unknown: str  # why its formulas do not hold, as the end of a sentence that begins with the id; empty where they do
 
 
-def why_unknown(env: str | gym.Env) -> str | None:
-    """Why the formulas of an environment are not known, as the end of a sentence; None where they are."""
+def look_up(env: str | gym.Env, arguments: Mapping[str, Any] | None = None) -> Found:
+    """Which formulas hold in an environment, or in the one that an id and constructor arguments make."""
     env_id = id_of(env)
     if env_id not in TASKS:
         same = [name for name in TASKS if name.rpartition("-v")[0] == env_id.rpartition("-v")[0] != ""]
-        return "has no formulas here" + (f" (they are known for {same[0]})" if same else "")
-    if isinstance(env, str):
-        return None
-    if odd := odd_wrappers(env):
-        return f"wrapped in {', '.join(odd)}: the formulas are known for the environment as gymnasium.make gives it"
-    return unknown_arguments(env_id, env.unwrapped.spec.kwargs)
+        return Found(None, "has no formulas here" + (f" (they are known for {same[0]})" if same else ""))
+    if odd := [] if isinstance(env, str) else [type(wrapper).__name__ for wrapper in wrappers(env) if type(wrapper) not in STANDARD_WRAPPERS]:
+        return Found(None, f"wrapped in {', '.join(odd)}: the formulas are known for the environment as gymnasium.make gives it")
+    task, given = TASKS[env_id], (arguments or {}) if isinstance(env, str) else env.unwrapped.spec.kwargs
+    known, filled = {*HARMLESS}, []
+    for formula in (task.reward_fn, task.termination_fn):
+        read = list(inspect.signature(formula).parameters)[3:]  # what follows (obs, action, next_obs)
+        own = {name: given[name] for name in read if name in given}
+        known, filled = known | {*read}, [*filled, functools.partial(formula, **own) if own else formula]
+    why, changed = "", sorted(set(given) - known)
+    if changed:
+        which = "this argument" if len(changed) == 1 else "these arguments"
+        why = f"with {', '.join(changed)}: the formulas are not known for other values of {which} (known: {', '.join(sorted(known))})"
+    return Found(dataclasses.replace(task, reward_fn=filled[0], termination_fn=filled[1]), why)
 
 # %% ../../nbs/engine/environments.ipynb #69a-py
 def import_from_here(module: str) -> None:
@@ -268,6 +242,15 @@ def make_by_id(env_id: str, arguments: dict[str, Any]) -> gym.Env:
         raise ValueError(f"environment {env_id!r} with {arguments}: it cannot be made ({type(error).__name__}: {error}).") from error
 
 # %% ../../nbs/engine/environments.ipynb #070-py
+def asked_for(env: str | gym.Env, learned: bool, arguments: Mapping[str, Any] | None = None) -> Task | None:
+    """The task that was asked for, or None. Raises `ValueError` where it is to be used, not `learned`, and its formulas do not hold."""
+    found = look_up(env, arguments)
+    if found.task is not None and found.why_unknown and not learned:
+        raise ValueError(f"environment {id_of(env)} {found.why_unknown}. Leave it out, or have both learned: MAGEAgent(..., reward='learned', "
+                         "termination='learned'), make_env(..., learned=True).")
+    return found.task
+
+
 def make_env(env: str | gym.Env | Callable[..., gym.Env], learned: bool = False, **kwargs: Any) -> gym.Env:
     """The environment with the observation that the agent sees: a flat vector, with what the reward reads added where it is missing.
 
@@ -276,21 +259,15 @@ def make_env(env: str | gym.Env | Callable[..., gym.Env], learned: bool = False,
     `check_spaces` refuses and, unless `learned`, for constructor arguments that could change a formula.
     """
     if isinstance(env, str):
-        if env in TASKS and not learned:
-            check_arguments(env, kwargs)
+        asked_for(env, learned, kwargs)
         env = make_by_id(env, kwargs)
     elif callable(env) and not isinstance(env, gym.Env):
         env = env(**kwargs)
     elif kwargs:
         raise ValueError(f"environment {env} with {', '.join(kwargs)}: arguments go with an id; this environment is already made.")
-    env_id = id_of(env)
+    task = asked_for(env, learned)
     check_spaces(env)
-    if env_id not in TASKS or odd_wrappers(env):
-        return as_vectors(env)
-    if not learned:
-        check_arguments(env_id, env.unwrapped.spec.kwargs)
-    task = TASKS[env_id]
-    if task.wrapper is None or any(isinstance(wrapper, task.wrapper) for wrapper in wrappers(env)):
+    if task is None or task.wrapper is None or any(isinstance(wrapper, task.wrapper) for wrapper in wrappers(env)):
         return as_vectors(env)
     return task.wrapper(env)
 
@@ -370,22 +347,23 @@ def time_limit(env: gym.Env) -> int | None:
 
 
 def known_task(env: str | gym.Env) -> Task:
-    """The formulas of an environment; `ValueError` that says why they are not known."""
-    if reason := why_unknown(env):
-        if isinstance(env, str):
-            find_task(env)
-        raise ValueError(f"environment {id_of(env)} {reason}. Reward and termination can be learned instead: reward='learned', termination='learned'.")
-    return TASKS[id_of(env)]
+    """The task whose formulas hold in an environment; `ValueError` that says why none do."""
+    task, why = look_up(env)
+    if task is None and isinstance(env, str):
+        raise ValueError(unknown_name("environment", env, list(TASKS)))
+    if task is None or why:
+        raise ValueError(f"environment {id_of(env)} {why}. Reward and termination can be learned instead: reward='learned', termination='learned'.")
+    return task
 
 
 def reward_fn(env: str | gym.Env) -> TransitionFn:
     """The differentiable reward of an environment, over batched (obs, action, next_obs) as `make_env` gives them."""
-    return with_arguments(known_task(env).reward_fn, arguments_of(env))
+    return known_task(env).reward_fn
 
 
 def termination_fn(env: str | gym.Env) -> TransitionFn:
     """The termination of an environment, a boolean over batched (obs, action, next_obs)."""
-    return with_arguments(known_task(env).termination_fn, arguments_of(env))
+    return known_task(env).termination_fn
 
 # %% ../../nbs/engine/environments.ipynb #78b-py
 def flattens(wrapper: gym.Wrapper) -> bool:

@@ -78,8 +78,8 @@ def rates(step: Tensor, lr: float, betas: tuple[float, float], eps: float, recti
 
 
 def optimizer_step(parameters: Sequence[Tensor], gradients: Sequence[Tensor], means: Sequence[Tensor], squares: Sequence[Tensor],
-                   rates: tuple[Tensor, Tensor, Tensor], betas: tuple[float, float], kept: float, grad_clip: float) -> None:
-    """One step of RAdam or AdamW, in place, on gradients clipped elementwise; `kept` is the share of a weight that its decay leaves."""
+                   rates: tuple[Tensor, Tensor, Tensor], betas: tuple[float, float], decay_factor: float, grad_clip: float) -> None:
+    """One step of RAdam or AdamW, in place, on gradients clipped elementwise; its decay multiplies a weight by `decay_factor`."""
     plain, adaptive, tiny = rates
     with torch.no_grad():
         for parameter, gradient, mean, square in zip(parameters, gradients, means, squares, strict=True):
@@ -87,7 +87,7 @@ def optimizer_step(parameters: Sequence[Tensor], gradients: Sequence[Tensor], me
             new_mean = mean + (1.0 - betas[0]) * (gradient - mean)
             new_square = betas[1] * square + (1.0 - betas[1]) * gradient.square()
             rate = torch.where(adaptive > 0.0, adaptive / (new_square.sqrt() + tiny), plain)
-            parameter.copy_(kept * parameter - rate * new_mean)
+            parameter.copy_(decay_factor * parameter - rate * new_mean)
             mean.copy_(new_mean)
             square.copy_(new_square)
 

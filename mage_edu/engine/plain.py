@@ -150,8 +150,8 @@ def plain_objective(h: int, config: Config, world: World | None, actor: Actor, c
     last = observations[-1] if h > 0 else obs
     q = critic(last, actor(last))
     returns = sum(config.discount**i * survival(i) * rewards[i] for i in range(h))
-    climbed = q[0] if config.actor_climbs == "first" else torch.minimum(q[0], q[-1])
-    return returns + config.discount**h * survival(h) * climbed
+    critic_value = q[0] if config.actor_climbs == "first" else torch.minimum(q[0], q[-1])
+    return returns + config.discount**h * survival(h) * critic_value
 
 
 def plain_actor_loss(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor) -> Tensor:

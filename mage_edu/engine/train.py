@@ -22,7 +22,7 @@ from ..config import Config
 from ..critic import Critic
 from ..dynamics import Dynamics, DynamicsBuilder, check_dynamics, held_out_losses, train_dynamics
 from .diagnostics import Diagnoser
-from .environments import EnvironmentFault, checked_reset, checked_step, why_unknown
+from .environments import EnvironmentFault, checked_reset, checked_step, look_up
 from .kernels import EAGER, Kernels, Networks, make_kernels, tried_kernels
 from mage_edu.engine.learned import (
     LearnedPart,
@@ -45,14 +45,14 @@ from ..updates import critic_gradients_of
 
 # %% auto #0
 __all__ = ['FORMULAS', 'COMPARED', 'Hook', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'frozen_copy',
-           'source_of', 'refuse_to_answer', 'build_learned', 'world_function', 'build_dynamics', 'build_world',
+           'source_of', 'missing_function', 'build_learned', 'world_function', 'build_dynamics', 'build_world',
            'build_optimizer', 'build_actor', 'build_critic', 'build_replay', 'eager_kernels', 'build_learner', 'act',
-           'inside', 'choose_action', 'begin_episode', 'check_finite', 'answer', 'check_formulas', 'in_env_units',
-           'check_promise', 'simulator_state', 'check_simulated', 'environment_step', 'agent_update', 'dynamics_update',
-           'learned_update', 'learned_due', 'learned_quality', 'slope_cosine', 'dynamics_due', 'refresh_due',
-           'refresh_normalizers', 'compile_learner', 'ready', 'check_recorded', 'use_recorded', 'Divergence', 'largest',
-           'network_sizes', 'largest_reward', 'check_health', 'learning_step', 'Stopwatch', 'Interrupt',
-           'first_interrupt', 'train']
+           'clip_to_bounds', 'choose_action', 'begin_episode', 'check_finite', 'world_values', 'check_formulas',
+           'in_env_units', 'check_promise', 'simulator_state', 'check_simulated', 'environment_step', 'agent_update',
+           'dynamics_update', 'learned_update', 'learned_due', 'learned_quality', 'slope_cosine', 'dynamics_due',
+           'refresh_due', 'refresh_normalizers', 'compile_learner', 'ready', 'check_recorded', 'use_recorded',
+           'Divergence', 'largest', 'network_sizes', 'largest_reward', 'check_health', 'learning_step', 'Stopwatch',
+           'Interrupt', 'first_interrupt', 'train']
 
 # %% ../../nbs/engine/train.ipynb #008-py
 class Seeds(NamedTuple):
@@ -155,13 +155,13 @@ def source_of(name: str, config: Config, env: gym.Env) -> str:
     """
     wish = getattr(config, name)
     if wish == "auto":
-        wish = "learned" if why_unknown(env) else "known"
+        wish = "learned" if look_up(env).why_unknown else "known"
     if wish == "known":
         FORMULAS[name](env)
     return "unused" if wish == "learned" and not config.uses_model else wish
 
 
-def refuse_to_answer(name: str) -> TransitionFn:
+def missing_function(name: str) -> TransitionFn:
     """In the place of a function that a run does not have."""
     def refuse(*arguments: object) -> Tensor:
         raise ValueError(f"the {name} of this agent is not known here: it was a function of its user's, or nothing needs it. "
@@ -183,7 +183,7 @@ def world_function(name: str, source: str, env: gym.Env, given: Mapping[str, Tra
         return FORMULAS[name](env)
     if source == "learned":
         return learned[name].net
-    return never if source == "never" else given.get(name, refuse_to_answer(name))
+    return never if source == "never" else given.get(name, missing_function(name))
 
 # %% ../../nbs/engine/train.ipynb #024s2-py
 def build_dynamics(config: Config, obs_dim: int, act_dim: int, generator: torch.Generator) -> Dynamics:
@@ -244,7 +244,7 @@ def eager_kernels(config: Config, given: Mapping[str, Callable[..., Any]]) -> Ke
     """The functions that cost time, with the user's own loss where the configuration says "given"."""
     if config.critic_loss != "given":
         return EAGER
-    return EAGER._replace(critic_gradients=critic_gradients_of(given.get("critic_loss", refuse_to_answer("critic_loss"))))
+    return EAGER._replace(critic_gradients=critic_gradients_of(given.get("critic_loss", missing_function("critic_loss"))))
 
 
 def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cpu", given: Mapping[str, Callable[..., Any]] | None = None) -> Learner:
@@ -279,10 +279,10 @@ def act(learner: Learner, obs: np.ndarray) -> np.ndarray:
     scale = learner.world.scale
     with torch.no_grad():
         action = learner.actor(torch.as_tensor(obs, dtype=torch.float32, device=scale.low.device))
-        return inside(scale, scale.to_env(action).cpu().numpy())
+        return clip_to_bounds(scale, scale.to_env(action).cpu().numpy())
 
 
-def inside(scale: ActionScale, action: np.ndarray) -> np.ndarray:
+def clip_to_bounds(scale: ActionScale, action: np.ndarray) -> np.ndarray:
     """An action in the environment's units, cut at its bounds, which rounding may have exceeded where they are not symmetric."""
     return np.clip(action, scale.low.cpu().numpy(), scale.high.cpu().numpy())
 
@@ -316,7 +316,7 @@ def check_finite(step: int, **values: Tensor | np.ndarray | float) -> None:
 COMPARED = ("known", "given")  # sources that claim to agree with the environment
 
 
-def answer(learner: Learner, name: str, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Tensor:
+def world_values(learner: Learner, name: str, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Tensor:
     """What the world's reward or termination says to transitions (n, dim), in float64: (n,). `ValueError` for another shape or type."""
     function = {"reward": learner.world.reward_fn, "termination": learner.world.termination_fn}[name]
     values = function(*(torch.as_tensor(np.asarray(x, dtype=np.float64)) for x in (obs, action, next_obs)))
@@ -333,7 +333,7 @@ def check_formulas(learner: Learner, action: np.ndarray, reward: float, next_obs
     for name, truth in (("reward", reward), ("termination", float(terminated))):
         if learner.sources[name] not in COMPARED:
             continue
-        for ours in answer(learner, name, *twice).tolist():
+        for ours in world_values(learner, name, *twice).tolist():
             if abs(ours - truth) > 1e-4 * (1.0 + abs(truth)):
                 whose = "The function you gave is not the environment's" if learner.sources[name] == "given" else "The environment is not the one its name stands for"
                 raise ValueError(
@@ -343,7 +343,7 @@ def check_formulas(learner: Learner, action: np.ndarray, reward: float, next_obs
 # %% ../../nbs/engine/train.ipynb #047-py
 def in_env_units(scale: ActionScale, action: Tensor) -> np.ndarray:
     """An action in [-1, 1], (act_dim,), as the environment takes it."""
-    return inside(scale, scale.to_env(action.to(scale.low)).cpu().numpy())
+    return clip_to_bounds(scale, scale.to_env(action.to(scale.low)).cpu().numpy())
 
 
 def check_promise(learner: Learner, terminated: bool) -> None:
@@ -444,7 +444,7 @@ def learned_quality(learner: Learner, env: gym.Env) -> dict[str, float]:
     if all(part.optimizer.state for part in learner.learned.values()):
         for part in learner.learned.values():
             quality |= measured(part.net, learner.replay)
-        if "reward" in learner.learned and why_unknown(env) is None and (cosine := slope_cosine(learner, env)) is not None:
+        if "reward" in learner.learned and not look_up(env).why_unknown and (cosine := slope_cosine(learner, env)) is not None:
             quality["reward_slope_cosine"] = cosine
     return quality
 
@@ -504,7 +504,7 @@ def check_recorded(learner: Learner, arrays: Mapping[str, np.ndarray]) -> None:
                          "leave data out, or use model='learned'.")
     for name, column in (("reward", arrays["reward"]), ("termination", arrays["terminated"])):
         if learner.config.uses_model and learner.sources[name] in COMPARED:
-            ours = answer(learner, name, arrays["obs"], arrays["action"], arrays["next_obs"]).double().numpy()
+            ours = world_values(learner, name, arrays["obs"], arrays["action"], arrays["next_obs"]).double().numpy()
             if (wrong := np.abs(ours - column) > 1e-4 * (1.0 + np.abs(column))).any():
                 row = int(np.argmax(wrong))
                 raise ValueError(f"{int(wrong.sum())} of {len(column)} recorded transitions have another {name} than the {learner.sources[name]} function says; the "
