@@ -34,6 +34,7 @@ class Settings:
     gradient_on: Literal["imagined", "stored", "both"] = "imagined"  # which transitions enter the gradient term
     stored_noise: Literal["zero", "inferred"] = "zero"  # the model's noise at which a stored transition's slope is taken
     terminal_gradient: bool = False  # whether transitions that terminate enter the gradient term
+    state_slope_weight: float = number(0.0, low=0)  # weight of the state-slope of the on-policy TD error, on imagined transitions
     actor_horizon: int = number(0, low=0)  # imagined rewards before the critic in what the actor climbs; 0 is the critic alone
     actor_horizon_mean: bool = False  # whether the actor climbs the mean over horizons 1 ... actor_horizon
     twin: bool = True  # two critics and their minimum, or one
@@ -150,12 +151,22 @@ def check_combinations(config: "Config") -> None:
     """Raise `ValueError` for settings that are at odds with each other."""
     if config.log_var_min >= config.log_var_max:
         raise ValueError(f"log_var_min={config.log_var_min}: expected a value below log_var_max={config.log_var_max}.")
-    if config.value_weight == 0 and config.gradient_weight == 0:
+    if config.value_weight == config.gradient_weight == config.state_slope_weight == 0:
         raise ValueError("value_weight=0 and gradient_weight=0: the critic would learn nothing; raise one of them.")
     if config.gradient_weight > 0 and not (config.imagined_slope or config.stored_slope):
         raise ValueError(
             f"gradient_weight={config.gradient_weight} with gradient_on={config.gradient_on!r} and real_share={config.real_share}: no such transition is "
             "in a batch, so nothing would be asked about its slope; set gradient_weight=0, gradient_on='both' or another real_share."
+        )
+    if config.state_slope_weight > 0 and config.real_share == 1.0:
+        raise ValueError(
+            f"state_slope_weight={config.state_slope_weight} with real_share=1.0: the term follows the actor's own actions, and a stored action is not "
+            "the actor's; set state_slope_weight=0, or a real_share below 1."
+        )
+    if config.state_slope_weight > 0 and config.simulates:
+        raise ValueError(
+            f"state_slope_weight={config.state_slope_weight} with model='simulator': the simulator goes on from its own state, so what it says has no "
+            "derivative in the observation; set state_slope_weight=0, or model='learned'."
         )
     if config.stored_noise == "inferred" and config.simulates:
         raise ValueError("stored_noise='inferred' with model='simulator': a simulator has no noise; leave stored_noise out.")
@@ -198,6 +209,11 @@ class Config(Settings):
         """Whether stored transitions do, with the model's derivative."""
         return self.gradient_weight > 0.0 and self.gradient_on != "imagined" and self.real_share > 0.0
 
+    @property
+    def state_slope(self) -> bool:
+        """Whether the critic is also asked for the state-slope of the on-policy TD error, on the imagined part of a batch."""
+        return self.state_slope_weight > 0.0 and self.real_share < 1.0
+
     def stored_count(self, batch_size: int) -> int:
         """How many of a batch are stored transitions; the rest, a multiple of `members` and not 0 unless `real_share` is 1, are imagined."""
         if self.real_share in (0.0, 1.0):
@@ -233,6 +249,7 @@ ALGORITHMS: dict[str, Mapping[str, Any]] = {
     "mage-ddpg": dict(real_share=0.0, horizon=1, value_weight=1.0, gradient_weight=5.0, **DDPG),
     "mage-k": dict(real_share=0.0, horizon=3, value_weight=1.0, gradient_weight=5.0, **TD3),
     "mage-mix": dict(real_share=0.0, horizon=3, horizon_mix=0.5, value_weight=1.0, gradient_weight=5.0, **TD3),
+    "mage-sobolev": dict(real_share=0.0, horizon=1, value_weight=1.0, gradient_weight=5.0, state_slope_weight=1.0, **TD3),
     "td3-slope": dict(real_share=1.0, horizon=1, value_weight=1.0, gradient_weight=5.0, gradient_on="stored", **TD3),
     "mage-half": dict(real_share=0.5, horizon=1, value_weight=1.0, gradient_weight=5.0, gradient_on="both", **TD3),
     "dyna-half": dict(real_share=0.5, horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),

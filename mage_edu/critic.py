@@ -96,6 +96,12 @@ class Critic(StackedMLP):
         x = self.inputs(obs, action)
         return value_and_input_gradient(x, self.layers(), self.action_columns, self.layer_norm, self.activation)
 
+    def value_and_gradients(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Values (members, batch), gradients in the standardized observation (members, batch, obs_dim), and action-gradients (members, batch, act_dim)."""
+        value, gradient = value_and_input_gradient(self.inputs(obs, action), self.layers(), slice(None), self.layer_norm, self.activation)
+        start = self.action_columns.start
+        return value, gradient[..., :start], gradient[..., start:]
+
     def minimum(self, obs: Tensor, action: Tensor) -> Tensor:
         """The smaller of the twins' values, parameters frozen: (batch,)."""
         return self(obs, action, self.frozen_layers()).amin(0)

@@ -25,12 +25,19 @@ from mage_edu.targets import (
 )
 
 # %% auto #0
-__all__ = ['LOSSES', 'CriticLossFn', 'CriticTarget', 'value_target', 'gradient_target', 'stored_target', 'imagined_target',
-           'split_batch', 'concatenated', 'critic_target', 'huber', 'half_square', 'CriticLoss', 'critic_loss',
-           'actor_loss', 'critic_gradients', 'actor_gradients', 'critic_gradients_of', 'check_critic_loss',
-           'polyak_update']
+__all__ = ['LOSSES', 'CriticLossFn', 'StateSlope', 'CriticTarget', 'value_target', 'gradient_target', 'stored_target',
+           'target_and_slopes', 'imagined_target', 'split_batch', 'concatenated', 'critic_target', 'huber',
+           'half_square', 'CriticLoss', 'critic_loss_with_state', 'critic_loss', 'actor_loss', 'critic_gradients',
+           'actor_gradients', 'critic_gradients_of', 'check_critic_loss', 'polyak_update']
 
 # %% ../nbs/course/15_updates.ipynb #008-py
+class StateSlope(NamedTuple):
+    """How the target moves with the observation when the action follows the policy; per unit of the standardized observation."""
+    gradient: Tensor  # (batch, obs_dim) of y(s, a(s))
+    policy: Tensor  # (batch, act_dim, obs_dim) of a(s), the actor's own noisy action
+    mask: Tensor  # (batch,) 1.0 where it is asked for and trusted
+
+
 class CriticTarget(NamedTuple):
     """What the critic is asked to match, at which observations and actions; nothing here carries a graph."""
     obs: Tensor  # (batch, obs_dim)
@@ -38,6 +45,7 @@ class CriticTarget(NamedTuple):
     value: Tensor  # (batch,)
     gradient: Tensor | None  # (batch, act_dim); None where gradient_weight is 0
     gradient_mask: Tensor  # (batch,) 1.0 where the gradient is trusted
+    state: StateSlope | None = None  # None where state_slope_weight is 0
 
 # %% ../nbs/course/15_updates.ipynb #010-py
 def value_target(target: Target, obs: Tensor, action: Tensor) -> CriticTarget:
@@ -64,11 +72,33 @@ def stored_target(config: Config, world: World | None, target_actor: Actor, targ
         return value_target(bootstrapped_target(config, after, *arguments, first), batch.obs, batch.action)
 
 
+def target_and_slopes(config: Config, world: World, actor: Actor, target_actor: Actor, target_critic: Critic, obs: Tensor,
+                      noise: TargetNoise) -> tuple[Target, Tensor, StateSlope]:
+    """The target at the actor's own (noisy) action, its action-gradient (batch, act_dim), and how it moves with the observation; without a graph.
+
+    Pathwise, as in `target_and_action_gradient`: the action's noise is held fixed as well.
+    """
+    with torch.enable_grad():
+        shift = torch.zeros_like(obs).requires_grad_()  # in units of the observation's spread
+        moved = obs + actor.obs_scale.std * shift
+        action = add_noise(actor(moved, actor.frozen_layers()), noise.action, config.imagined_noise)
+        rows = [torch.autograd.grad(action[:, i].sum(), shift, retain_graph=True)[0] for i in range(action.shape[1])]
+        target = bootstrapped_target(config, world, target_actor, target_critic, moved, action, noise)
+        of_action, of_state = torch.autograd.grad(target.value.sum(), (action, shift))
+    target = Target(target.value.detach(), target.ended.detach())
+    mask = torch.ones_like(target.value) if config.terminal_gradient else 1.0 - target.ended
+    return target, of_action, StateSlope(of_state, torch.stack(rows, 1), mask)
+
+
 def imagined_target(config: Config, world: World, actor: Actor, target_actor: Actor, target_critic: Critic,
                     batch: Transitions, noise: TargetNoise) -> CriticTarget:
     """The target of transitions that the model imagines from stored observations, at the actor's own (noisy) actions; without a graph."""
     with torch.no_grad():
         action = add_noise(actor(batch.obs), noise.action, config.imagined_noise)
+    if config.state_slope:
+        target, gradient, state = target_and_slopes(config, world, actor, target_actor, target_critic, batch.obs, noise)
+        asked = gradient_target(config, target, gradient, batch.obs, action) if config.imagined_slope else value_target(target, batch.obs, action)
+        return asked._replace(state=state)
     arguments = (config, world.started_at(batch), target_actor, target_critic, batch.obs, action, noise)
     if config.imagined_slope:
         return gradient_target(config, *target_and_action_gradient(*arguments), batch.obs, action)
@@ -90,7 +120,11 @@ def concatenated(first: CriticTarget, second: CriticTarget) -> CriticTarget:
     if first.gradient is not None or second.gradient is not None:
         unasked = lambda part: part._replace(gradient=torch.zeros_like(part.action), gradient_mask=torch.zeros_like(part.value))
         first, second = (part if part.gradient is not None else unasked(part) for part in (first, second))
-    return CriticTarget(*(None if one is None else torch.cat([one, other]) for one, other in zip(first, second)))
+    if second.state is not None:  # stored transitions, which come first, are never asked
+        before = lambda x: torch.cat([x.new_zeros(len(first.value), *x.shape[1:]), x])
+        second = second._replace(state=StateSlope(*map(before, second.state)))
+    columns = (None if one is None else torch.cat([one, other]) for one, other in zip(first[:-1], second[:-1]))
+    return CriticTarget(*columns, second.state)
 
 
 def critic_target(config: Config, world: World | None, actor: Actor, target_actor: Actor, target_critic: Critic,
@@ -128,12 +162,30 @@ class CriticLoss(NamedTuple):
     gradient: Tensor  # 0 where no gradient is matched
 
 
+def critic_loss_with_state(config: Config, critic: Critic, target: CriticTarget) -> CriticLoss:
+    """`critic_loss`, and the loss of the norm of the on-policy TD error's slope in the state, weighted with `state_slope_weight`, in the total."""
+    loss = LOSSES[config.critic_loss]
+    value, of_state, of_action = critic.value_and_gradients(target.obs, target.action)
+    value_loss = loss(target.value - value).mean()
+    on_policy = of_state + torch.einsum("bao,mba->mbo", target.state.policy, of_action)  # of Q(s, a(s))
+    state_error = torch.linalg.vector_norm(target.state.gradient - on_policy, dim=-1)
+    total = config.value_weight * value_loss + config.state_slope_weight * (target.state.mask * loss(state_error)).mean()
+    if target.gradient is None:
+        return CriticLoss(total, value_loss.detach(), torch.zeros_like(value_loss))
+    gradient_error = torch.linalg.vector_norm(target.gradient - of_action, dim=-1)
+    gradient_loss = (target.gradient_mask * loss(gradient_error)).mean()
+    return CriticLoss(total + config.gradient_weight * gradient_loss, value_loss.detach(), gradient_loss.detach())
+
+
 def critic_loss(config: Config, critic: Critic, target: CriticTarget) -> CriticLoss:
     """Huber on the TD error plus Huber on the norm of its action-gradient, weighted (the loss of the MAGE paper).
 
     With `critic_loss="squared"`, half the squared TD error plus half the squared norm. Samples with a `gradient_mask` of 0 add 0 to the gradient term and count in its mean.
+    Where the target has a state-slope, its term is added to the total.
     """
     loss = LOSSES[config.critic_loss]
+    if target.state is not None:
+        return critic_loss_with_state(config, critic, target)
     if target.gradient is None:
         value_loss = loss(target.value - critic(target.obs, target.action)).mean()
         return CriticLoss(config.value_weight * value_loss, value_loss.detach(), torch.zeros_like(value_loss))
@@ -187,8 +239,10 @@ def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> 
     zeros = lambda *shape: torch.zeros(*shape, dtype=like.dtype, device=like.device)
     action = zeros(4, columns.stop - columns.start)
     gradient = torch.zeros_like(action) if config.gradient_weight > 0.0 else None
+    obs = zeros(4, columns.start)
+    state = StateSlope(obs, zeros(4, action.shape[1], obs.shape[1]), zeros(4) + 1.0) if config.state_slope else None
     with torch.enable_grad():
-        loss = loss_fn(config, critic, CriticTarget(zeros(4, columns.start), action, zeros(4), gradient, zeros(4) + 1.0))
+        loss = loss_fn(config, critic, CriticTarget(obs, action, zeros(4), gradient, zeros(4) + 1.0, state))
     if not isinstance(loss, CriticLoss) or not all(isinstance(part, Tensor) and part.ndim == 0 for part in loss):
         raise ValueError(f"critic_loss: the function returned a {type(loss).__name__}; expected a CriticLoss of three numbers as tensors, total, value and gradient.")
     if not loss.total.requires_grad:

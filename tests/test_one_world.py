@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import threading
@@ -532,6 +533,67 @@ def test_a_function_that_looks_at_the_training_environment_is_refused_and_named(
 def test_a_function_that_only_reads_a_constant_is_no_harm():
     agent, text = said(looks_back("constant"))
     assert text == "" and same_play(agent.get_env(), agent.new_env()) is None
+
+
+def with_step_replaced(how: str) -> gym.Env:
+    """A pendulum whose step was replaced after it was made: it pays one less."""
+    env = pendulum()
+    before = env.unwrapped.step
+
+    def step(action):
+        obs, reward, *rest = before(action)
+        return obs, reward - 1.0, *rest
+
+    def method(self, action):
+        obs, reward, *rest = type(self).step(self, action)
+        return obs, reward - 1.0, *rest
+
+    env.unwrapped.step = step if how == "function" else types.MethodType(method, env.unwrapped)
+    return env
+
+
+def pays_twice(reward):
+    return 2.0 * reward
+
+
+class PaysBy(Pushed):
+    """Pays what a function among its attributes says."""
+
+    def __init__(self):
+        super().__init__()
+        self.pays = lambda reward: reward
+
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        return obs, self.pays(reward), *rest
+
+
+def test_a_replaced_method_goes_along_or_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"Look at PendulumEnv.step \(which holds before, which holds self\)"):
+        MAGEAgent(with_step_replaced("function"), **QUICK)
+    agent, text = said(with_step_replaced("method"))
+    assert text == "" and agent.one_world.by_hand
+    assert play_once(agent.new_env(), 1, np.zeros((1, 1), np.float32)).rewards[0] == (
+        play_once(pendulum(), 1, np.zeros((1, 1), np.float32)).rewards[0] - 1.0
+    )
+    agent.save(tmp_path / "agent")
+    with pytest.raises(ValueError, match="was made by hand"):
+        MAGEAgent.load(tmp_path / "agent")
+    with pytest.warns(UserWarning, match="other rewards"):
+        MAGEAgent.load(tmp_path / "agent", env=pendulum())
+
+
+def test_a_function_among_the_attributes_goes_along():
+    gym.register("PaysBy-v0", PaysBy, max_episode_steps=20)
+    try:
+        for pays in (pays_twice, functools.partial(np.multiply, 2.0), lambda reward, times=2.0: times * reward):
+            env = gym.make("PaysBy-v0")
+            env.unwrapped.pays = pays
+            agent, text = said(env)
+            assert text == "" and agent.one_world.by_hand and same_play(env, agent.new_env()) is None
+        assert not said(gym.make("PaysBy-v0"))[0].one_world.by_hand
+    finally:
+        gym.registry.pop("PaysBy-v0")
 
 
 def test_environments_that_a_function_makes_different_are_said():

@@ -297,6 +297,8 @@ def test_steps_as_1e1_on_the_command_line_and_the_home_folder_behind_an_equals_s
     )
     assert "10 steps" in capsys.readouterr().out and (desk / "home" / "run" / "config.json").exists()
     agent = quick(out="~/other")
+    quick(out="~/longer").learn(40)
+    assert cli.main(["plot", "~/longer", "--out=~/curves.png"]) == 0 and (desk / "home" / "curves.png").exists()
     agent.save("~/agent")
     assert MAGEAgent.load("~/agent").num_timesteps == 0 and not (desk / "~").exists()
     with pytest.raises(SystemExit):
@@ -436,6 +438,22 @@ def test_a_terminal_that_cannot_show_a_letter(tmp_path, encoding):
     )
     assert done.returncode == 0 and (tmp_path / "実験 é" / "agent" / "agent.json").exists(), done.stderr
     assert "\\u5b9f" in done.stdout
+
+
+@pytest.mark.skipif(
+    shutil.which("git") is None or not (Path(__file__).parents[1] / ".git").exists(), reason="not a git checkout"
+)
+def test_a_clone_with_the_line_ends_of_windows_is_the_same(tmp_path):
+    """Git for Windows sets core.autocrlf; .gitattributes has to hold against it."""
+    clone = tmp_path / "clone"
+    source = str(Path(__file__).parents[1])
+    asked = ["git", "-c", "safe.directory=*", "clone", "-q", "-c", "core.autocrlf=true", source, str(clone)]
+    subprocess.run(asked, check=True, capture_output=True)
+    texts = [path for kind in ("py", "ipynb", "md", "ini", "toml", "csv", "js") for path in clone.rglob(f"*.{kind}")]
+    texts += [clone / "Makefile", clone / ".ci" / "run"]
+    assert len(texts) > 150 and [path for path in texts if b"\r\n" in path.read_bytes()] == []
+    changed = subprocess.run(["git", "status", "--porcelain"], cwd=clone, check=True, capture_output=True, text=True)
+    assert changed.stdout == ""
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

@@ -39,7 +39,6 @@ def alternate(candidates: Mapping[str, Callable[[], object]], repeats: int, warm
 import torch
 from torch import Tensor
 
-# %% ../../nbs/engine/bench.ipynb #017-py
 from ..config import SIZES, Config, make_config, unknown_name
 from ..dynamics import train_dynamics
 from .build import build_learner, compile_learner
@@ -135,10 +134,10 @@ def critic_products(config: Config, inputs: int, act_dim: int) -> list[Product]:
 def update_products(config: Config, obs_dim: int, act_dim: int) -> Counter[Product]:
     """The products of `policy_delay` agent updates with imagined targets, one of which moves the actor.
 
-    Raises `ValueError` for stored transitions, a mix over horizons, or an actor that looks ahead.
+    Raises `ValueError` for stored transitions, a mix over horizons, an actor that looks ahead, or a state-slope.
     """
-    if config.real_share > 0.0 or config.horizon_mix != 1.0 or config.actor_horizon > 0:
-        raise ValueError(f"{config.algorithm}: products are counted for real_share=0, horizon_mix=1 and actor_horizon=0 only.")
+    if config.real_share > 0.0 or config.horizon_mix != 1.0 or config.actor_horizon > 0 or config.state_slope:
+        raise ValueError(f"{config.algorithm}: products are counted for real_share=0, horizon_mix=1, actor_horizon=0 and state_slope_weight=0 only.")
     inputs, n, twins = obs_dim + act_dim, config.batch_size, 2 if config.twin else 1
     actor = [obs_dim] + [config.actor_width] * config.actor_layers + [act_dim]
     critic = [inputs] + [config.critic_width] * config.critic_layers + [1]

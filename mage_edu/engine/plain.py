@@ -16,7 +16,8 @@ from ..updates import CriticLoss
 
 # %% auto #0
 __all__ = ['plain_prediction', 'plain_next_obs', 'plain_noisy', 'plain_huber', 'plain_loss', 'plain_mix', 'plain_stored_step',
-           'plain_rollout', 'plain_target', 'plain_errors', 'plain_critic_loss', 'plain_objective', 'plain_actor_loss']
+           'plain_rollout', 'plain_target', 'plain_errors', 'plain_state_errors', 'plain_critic_loss',
+           'plain_objective', 'plain_actor_loss']
 
 # %% ../../nbs/engine/plain.ipynb #005-py
 def plain_prediction(dynamics: Dynamics, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,6 +126,17 @@ def plain_errors(config: Config, world: World, actor: Actor, target_actor: Actor
     return value_losses, mask * plain_loss(config, torch.stack(gradients).square().sum(-1))
 
 
+def plain_state_errors(config: Config, world: World, actor: Actor, target_actor: Actor, target_critic: Critic, critic: Critic,
+                       batch: Transitions, noise: TargetNoise) -> Tensor:
+    """Losses of the on-policy TD error's slope in the state for imagined transitions, (twins, batch): the error differentiated as a whole, action and all."""
+    obs = batch.obs.detach().requires_grad_().clone()
+    action = plain_noisy(actor(obs), noise.action, config.imagined_noise)
+    y, survived = plain_target(config, world, target_actor, target_critic, obs, action, None, noise)
+    slopes = [torch.autograd.grad(error.sum(), obs, create_graph=True)[0] for error in y - critic(obs, action)]
+    mask = torch.ones_like(survived) if config.terminal_gradient else survived
+    return mask * plain_loss(config, (actor.obs_scale.std * torch.stack(slopes)).square().sum(-1))
+
+
 def plain_critic_loss(config: Config, world: World, actor: Actor, target_actor: Actor, target_critic: Critic,
                       critic: Critic, batch: Transitions, noise: TargetNoise) -> CriticLoss:
     """The critic loss with the TD error differentiated as a whole, and once more for the parameters.
@@ -132,14 +144,16 @@ def plain_critic_loss(config: Config, world: World, actor: Actor, target_actor: 
     Call `total.backward()` for the parameter gradients; those of the critic are the update, the others are waste.
     """
     count, networks = config.stored_count(len(batch.reward)), (actor, target_actor, target_critic, critic)
-    parts = []
+    parts, state_losses = [], 0.0
     for stored, rows in ((True, slice(None, count)), (False, slice(count, None))):
         part = Transitions(*(column[rows] for column in batch[:5]))
         if len(part.reward) > 0:
             part_noise = TargetNoise(noise.action[rows], noise.dynamics[:, rows], noise.smoothing[:, rows])
             parts.append(plain_errors(config, world, *networks, part, part_noise, stored))
+            if config.state_slope and not stored:
+                state_losses = plain_state_errors(config, world, *networks, part, part_noise).mean(0).sum()
     value_loss, gradient_loss = (torch.cat(losses, 1).mean() for losses in zip(*parts))
-    total = config.value_weight * value_loss + config.gradient_weight * gradient_loss
+    total = config.value_weight * value_loss + config.gradient_weight * gradient_loss + config.state_slope_weight * state_losses / len(batch.reward)
     return CriticLoss(total, value_loss.detach(), gradient_loss.detach())
 
 # %% ../../nbs/engine/plain.ipynb #021-py

@@ -42,8 +42,8 @@ __all__ = ['LEFT_OUT', 'MODEL_PARTS', 'STATE', 'DEEPEST', 'MOST', 'LARGE', 'LONG
            'play_once', 'first_difference', 'names_in', 'held', 'held_by_functions', 'with_own_copying', 'Findings',
            'Stirring', 'examine', 'unchanged', 'examine_original', 'set_back', 'constants_of', 'edited_paths',
            'statistics_refusal', 'refuse_statistics', 'keeps_statistics', 'running_statistics', 'counters', 'told',
-           'Way', 'is_same_outside', 'carried', 'ways', 'best_way', 'apart', 'OneWorld', 'gathered', 'shown',
-           'other_world']
+           'Way', 'is_same_outside', 'meaning', 'own_functions', 'carried', 'ways', 'best_way', 'apart', 'OneWorld',
+           'gathered', 'shown', 'other_world']
 
 # %% ../../nbs/engine/worlds.ipynb #worl-05
 LEFT_OUT = {  # attributes that describe or draw an environment, and do not move it
@@ -333,14 +333,15 @@ def held(function: Any) -> list[str]:
         parts = {**{f"argument {i}": part for i, part in enumerate(function.args)}, **function.keywords}
         return [*held(function.func), *(name for name, part in parts.items() if not isinstance(part, PLAIN))]
     if isinstance(function, types.MethodType):
-        return [] if foreign(type(function.__self__)) or isinstance(function.__self__, PLAIN) else ["self"]
+        itself = function.__self__
+        return ["self"] if isinstance(itself, gym.Env) or not (foreign(type(itself)) or isinstance(itself, PLAIN)) else []
     if not isinstance(function, types.FunctionType) or foreign(function):
         return []
     cells = zip(function.__code__.co_freevars, function.__closure__ or ())
     found = {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
     found |= {name: function.__globals__[name] for name in names_in(function.__code__) if name in function.__globals__}
     found |= {f"default {i}": part for i, part in enumerate(function.__defaults__ or ())}
-    inner = [f"{name}, which holds {', '.join(held(part))}" for name, part in found.items() if isinstance(part, (types.FunctionType, functools.partial)) and part is not function and held(part)]
+    inner = [f"{name}, which holds {', '.join(held(part))}" for name, part in found.items() if isinstance(part, (types.FunctionType, types.MethodType, functools.partial)) and part is not function and held(part)]
     return sorted(name for name, part in found.items() if not isinstance(part, PLAIN) and not callable(part) or isinstance(part, gym.Env)) + inner
 
 
@@ -570,6 +571,25 @@ def is_same_outside(env: gym.Env, fresh: gym.Env) -> bool:
     return same and time_limit(env) == time_limit(fresh)
 
 
+def meaning(function: Callable[..., Any]) -> str:
+    """What tells a function from another one: its code, and the plain values that it holds; the same for two that one line has made."""
+    if isinstance(function, functools.partial):
+        return f"{meaning(function.func)}{[comparable(part) for part in (*function.args, *function.keywords.values())]}"
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return getattr(function, "__qualname__", type(function).__name__)
+    cells = [comparable(cell.cell_contents) for cell in function.__closure__ or () if cell != types.CellType()]
+    constants = [part for part in code.co_consts if not isinstance(part, types.CodeType)]
+    return f"{code.co_code}{code.co_names}{constants}{[comparable(part) for part in function.__defaults__ or ()]}{cells}"
+
+
+def own_functions(env: gym.Env) -> dict[str, str]:
+    """The functions of a user's that an environment holds as attributes, a method that was replaced for example."""
+    kinds = (types.FunctionType, types.MethodType, functools.partial)
+    return {path: meaning(value) for path, value in contents(env) if isinstance(value, kinds) and not foreign(value)}
+
+
 def carried(recipe: Recipe, kept: gym.Env, edited: list[str]) -> Make:
     """Makes an environment anew, with the edited numbers of `kept`."""
     def make(**pictures: Any) -> gym.Env:
@@ -587,7 +607,7 @@ def ways(asked: Asked, env: gym.Env) -> Iterator[Way]:
         return
     recipe = Recipe(env.unwrapped.spec.id, arguments_of(env)) if is_remakeable(env) else None
     fresh = recipe() if recipe else None
-    is_made_again = fresh is not None and is_same_outside(env, fresh)
+    is_made_again = fresh is not None and is_same_outside(env, fresh) and own_functions(env) == own_functions(fresh)
     edited = edited_paths(env, fresh) if is_made_again else []
     if not isinstance(asked, gym.Env):
         yield Way(lambda **pictures: apart(called(asked, pictures), env), not is_made_again or bool(edited), None)
