@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHO
 unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
 unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 
-.PHONY: help install lint train test test-export test-notebooks test-slow test-browser trace trace-check docs docs-serve handout test-handout test-student results sb3 bench clean
+.PHONY: help install lint train test test-export test-notebooks test-slow test-browser trace trace-check docs docs-serve book slides handout test-handout test-student results sb3 bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -82,10 +82,22 @@ trace-check: install ## compare the trace with the one of a revision, made anew 
 docs: install ## build the site from the stored notebooks and the docstrings, in _docs/html
 	$(BIN)/python docs/build.py _docs
 
+book: install ## the lessons as one EPUB, in _book
+	$(BIN)/python docs/book.py _book
+
+slides: install ## slides for each session of docs/pages/teaching.md, made from the lessons, in _slides
+	$(BIN)/python docs/slides.py _slides
+
 handout: install ## write the student's notebooks without solutions, the instructor's copy and a zip, in _handout
 	$(BIN)/python docs/handout.py _handout
 
-test-handout: install ## solve the handout of every lesson, and grade it
+test-book: install ## the lessons as one EPUB, in _book
+	$(BIN)/python docs/book.py _book
+
+slides: install ## slides for each session of docs/pages/teaching.md, made from the lessons, in _slides
+	$(BIN)/python docs/slides.py _slides
+
+handout: install ## solve the handout of every lesson, and grade it
 	$(BIN)/python -m pytest tests/test_exercises.py -m "slow or not slow"
 
 test-student: install ## run the student's lessons with the wheel in a fresh environment, without the repository, and grade one with otter-grader
@@ -117,5 +129,5 @@ bench: install ## measure how long updates take, beside the plain version, the m
 	  $(BIN)/python benchmarks/speed.py $$part --out results/speed/$$part.csv || exit 1; done
 
 clean: ## delete what building and testing leave behind; runs/ and .venv/ stay
-	rm -rf build dist *.egg-info .pytest_cache _docs _handout jupyter_execute
+	rm -rf build dist *.egg-info .pytest_cache _docs _handout _book _slides jupyter_execute
 	find mage_edu nbs tests -depth \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +

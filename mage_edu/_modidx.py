@@ -356,6 +356,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                                  'mage_edu/engine/diagnostics.py'),
                                              'mage_edu.engine.diagnostics.k_step_error': ( 'engine/diagnostics.html#k_step_error',
                                                                                            'mage_edu/engine/diagnostics.py'),
+                                             'mage_edu.engine.diagnostics.legend_above': ( 'engine/diagnostics.html#legend_above',
+                                                                                           'mage_edu/engine/diagnostics.py'),
                                              'mage_edu.engine.diagnostics.member_wise': ( 'engine/diagnostics.html#member_wise',
                                                                                           'mage_edu/engine/diagnostics.py'),
                                              'mage_edu.engine.diagnostics.model_errors': ( 'engine/diagnostics.html#model_errors',

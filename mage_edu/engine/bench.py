@@ -39,7 +39,6 @@ def alternate(candidates: Mapping[str, Callable[[], object]], repeats: int, warm
 import torch
 from torch import Tensor
 
-# %% ../../nbs/engine/bench.ipynb #017-py
 from ..config import SIZES, Config, make_config, unknown_name
 from ..dynamics import train_dynamics
 from .kernels import onednn_allowed, onednn_keeps_float32

@@ -25,9 +25,9 @@ from ..targets import World, actor_objective
 __all__ = ['Policy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'critic_action_gradient', 'through_actor', 'Agreement',
            'agreement', 'ceiling', 'Episode', 'play', 'windows', 'Starts', 'visited', 'member_wise', 'by_member',
            'Prediction', 'predict', 'spread', 'one_step_error', 'disagreement', 'coverage', 'imagine', 'k_step_error',
-           'jacobian_agreement', 'draw_predictions', 'draw_errors', 'draw_growth', 'draw_path', 'plot_model',
-           'model_errors', 'model_row', 'flat_actor_gradient', 'moved', 'gain_along', 'critic_row', 'double_copy',
-           'Diagnoser', 'plot_diagnostics']
+           'jacobian_agreement', 'legend_above', 'draw_predictions', 'draw_errors', 'draw_growth', 'draw_path',
+           'plot_model', 'model_errors', 'model_row', 'flat_actor_gradient', 'moved', 'gain_along', 'critic_row',
+           'double_copy', 'Diagnoser', 'plot_diagnostics']
 
 # %% ../../nbs/engine/diagnostics.ipynb #010-py
 Policy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [-1, 1]
@@ -254,6 +254,11 @@ def jacobian_agreement(dynamics: Dynamics, truth: SimulatedDynamics, obs: Tensor
     return agreement(scaled(action_jacobian(sample(dynamics), many(obs), many(action))), theirs.repeat(dynamics.members, 1, 1))
 
 # %% ../../nbs/engine/diagnostics.ipynb #055h-py
+def legend_above(axes: Any) -> None:
+    """The legend of one panel, above it, where it covers no data."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=9, borderaxespad=0.2)
+
+
 def draw_predictions(axes: Any, prediction: Prediction, obs: Tensor, next_obs: Tensor, dimension: int) -> None:
     """Predicted against true changes of one dimension, with one predicted standard deviation; up to 200 transitions."""
     some = slice(None, None, max(1, len(obs) // 200))
@@ -268,7 +273,7 @@ def draw_errors(axes: Any, prediction: Prediction, obs: Tensor, next_obs: Tensor
     axes.bar(range(obs.shape[1]), one_step_error(prediction, obs, next_obs).numpy(), label="error")
     axes.bar(range(obs.shape[1]), disagreement(prediction, obs, next_obs).numpy(), width=0.4, label="disagreement")
     axes.set(xlabel="dimension of the observation", ylabel="after one step\n(1 is a constant guess)")
-    axes.legend(fontsize=8)
+    legend_above(axes)
 
 
 def draw_growth(axes: Any, dynamics: Dynamics, pieces: Episode) -> None:
@@ -277,7 +282,7 @@ def draw_growth(axes: Any, dynamics: Dynamics, pieces: Episode) -> None:
     axes.plot(range(1, len(growth) + 1), growth, color="gray", linewidth=0.6)
     axes.plot(range(1, len(growth) + 1), np.nanmean(growth, 1), "o-", markersize=3, label="mean over dimensions")
     axes.set(xlabel="imagined steps", ylabel="error (1 is a constant guess)")
-    axes.legend(fontsize=8)
+    legend_above(axes)
 
 
 def draw_path(axes: Any, dynamics: Dynamics, piece: Episode, dimension: int) -> None:
@@ -286,7 +291,7 @@ def draw_path(axes: Any, dynamics: Dynamics, piece: Episode, dimension: int) -> 
     axes.plot(piece.obs[0, :, dimension].numpy(), "k.-", label="real")
     axes.plot([], color="tab:orange", label="the members" if dynamics.members > 1 else "the model")
     axes.set(xlabel="steps", ylabel=f"dimension {dimension}")
-    axes.legend(fontsize=8)
+    legend_above(axes)
 
 # %% ../../nbs/engine/diagnostics.ipynb #055i-py
 @torch.no_grad()
@@ -488,6 +493,6 @@ def plot_diagnostics(rows: Sequence[Mapping[str, float]], title: str) -> Any:
         axes.axhline(0.0, color="gray", linewidth=0.5)
         axes.set(xlabel="environment steps", ylabel=label)
         if axes.lines[:-1]:
-            axes.legend(fontsize=8)
+            legend_above(axes)
     figure.suptitle(title)
     return figure
