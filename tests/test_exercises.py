@@ -35,7 +35,7 @@ import handout  # noqa: E402
 
 LESSONS = {path.stem: nbformat.read(path, as_version=4) for path in handout.lessons(ROOT)}
 WITH_CARDS = [name for name, lesson in LESSONS.items() if any("stub" in handout.tags(cell) for cell in lesson.cells)]
-SOON = ("02", "08", "09", "10", "12", "18")  # lessons whose cards are still to come
+SOON = ("08", "09", "10", "12", "18")  # lessons whose cards are still to come
 RUN_HERE = "07_both"
 
 
