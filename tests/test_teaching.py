@@ -126,7 +126,7 @@ def test_a_lesson_that_is_not_there_is_left_out(tmp_path):
         slides.write(tmp_path / "out", tmp_path)
     cells = [
         nbformat.v4.new_markdown_cell(
-            "# T\n\n**One sentence.**\n\n## A\n\nIt is a long $x_1. Y$ that ends here. And more."
+            "# T\n\n$\\newcommand{\\q}{x_9}$\n**One sentence $\\q$.**\n\n## A\n\nIt is a long $x_1. Y$ that ends here. And more."
         ),
         nbformat.v4.new_code_cell("#| hide\n1", outputs=[nbformat.v4.new_output("stream", text="not to be seen")]),
         nbformat.v4.new_code_cell("print(2)", outputs=[nbformat.v4.new_output("stream", text="seen <b>\n")]),
@@ -140,6 +140,7 @@ def test_a_lesson_that_is_not_there_is_left_out(tmp_path):
         and "here." in text
         and "And more" not in text
         and "Why?" in text
+    assert "<mn>9</mn>" in text and "newcommand" not in text
     )
 
 
