@@ -140,7 +140,8 @@ def test_a_lesson_that_is_not_there_is_left_out(tmp_path):
         and "here." in text
         and "And more" not in text
         and "Why?" in text
-    assert "<mn>9</mn>" in text and "newcommand" not in text
+        and "<mn>9</mn>" in text
+        and "newcommand" not in text
     )
 
 
