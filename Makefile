@@ -91,13 +91,7 @@ slides: install ## slides for each session of docs/pages/teaching.md, made from 
 handout: install ## write the student's notebooks without solutions, the instructor's copy and a zip, in _handout
 	$(BIN)/python docs/handout.py _handout
 
-test-book: install ## the lessons as one EPUB, in _book
-	$(BIN)/python docs/book.py _book
-
-slides: install ## slides for each session of docs/pages/teaching.md, made from the lessons, in _slides
-	$(BIN)/python docs/slides.py _slides
-
-handout: install ## solve the handout of every lesson, and grade it
+test-handout: install ## solve the handout of every lesson, and grade it
 	$(BIN)/python -m pytest tests/test_exercises.py -m "slow or not slow"
 
 test-student: install ## run the student's lessons with the wheel in a fresh environment, without the repository, and grade one with otter-grader

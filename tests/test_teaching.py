@@ -56,6 +56,18 @@ def test_the_cards_that_are_set_exist():
         assert int(lesson) not in counted or max(map(int, re.findall(r"\d", numbers))) <= counted[int(lesson)], lesson
 
 
+def test_what_the_pages_tell_to_make_is_there_once():
+    targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    pages = [*(ROOT / "docs/pages").glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / ".ci" / "run"]
+    told = {
+        name
+        for page in pages
+        for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert sorted({name for name in targets if targets.count(name) > 1}) == [] and told - set(targets) == set()
+    assert {"handout", "slides", "book", "test-handout", "test-student"} <= told
+
+
 class Tags(HTMLParser):
     """The tags of a page, and whether each is closed."""
 
@@ -126,7 +138,7 @@ def test_a_lesson_that_is_not_there_is_left_out(tmp_path):
         slides.write(tmp_path / "out", tmp_path)
     cells = [
         nbformat.v4.new_markdown_cell(
-            "# T\n\n**One sentence.**\n\n## A\n\nIt is a long $x_1. Y$ that ends here. And more."
+            "# T\n\n$\\newcommand{\\q}{x_9}$\n**One sentence $\\q$.**\n\n## A\n\nIt is a long $x_1. Y$ that ends here. And more."
         ),
         nbformat.v4.new_code_cell("#| hide\n1", outputs=[nbformat.v4.new_output("stream", text="not to be seen")]),
         nbformat.v4.new_code_cell("print(2)", outputs=[nbformat.v4.new_output("stream", text="seen <b>\n")]),
@@ -140,6 +152,8 @@ def test_a_lesson_that_is_not_there_is_left_out(tmp_path):
         and "here." in text
         and "And more" not in text
         and "Why?" in text
+        and "<mn>9</mn>" in text
+        and "newcommand" not in text
     )
 
 
