@@ -53,12 +53,14 @@ test: install ## check everything: the library equals the notebooks, the code is
 	$(BIN)/python tests/check_export.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python tests/run_notebooks.py
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
-lint: install ## ruff over notebooks, library, tests and docs, and the form of the programs
+lint: install ## ruff over notebooks, library, tests and docs, the form of the programs, the types of the course's modules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 test-export: install ## check only that the library equals the notebooks
 	$(BIN)/python tests/check_export.py

@@ -1329,6 +1329,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                   'mage_edu.targets.draw_noise': ('course/targets.html#draw_noise', 'mage_edu/targets.py'),
                                   'mage_edu.targets.horizon_weights': ('course/targets.html#horizon_weights', 'mage_edu/targets.py'),
                                   'mage_edu.targets.inferred_noise': ('course/targets.html#inferred_noise', 'mage_edu/targets.py'),
+                                  'mage_edu.targets.required': ('course/targets.html#required', 'mage_edu/targets.py'),
                                   'mage_edu.targets.stored_step': ('course/targets.html#stored_step', 'mage_edu/targets.py'),
                                   'mage_edu.targets.target_and_action_gradient': ( 'course/targets.html#target_and_action_gradient',
                                                                                    'mage_edu/targets.py'),
