@@ -66,9 +66,9 @@ def test_the_parts_of_a_mixture_are_the_pure_targets_of_their_rows():
         part = Transitions(*(column[rows] for column in pieces["batch"]))
         part_noise = TargetNoise(noise.action[rows], noise.dynamics[:, rows], noise.smoothing[:, rows])
         alone = critic_target(pure, *(pieces[name] for name in ARGUMENTS), part, part_noise)
-        assert mixed.state is alone.state is None
         for ours, theirs in zip(mixed[:-1], alone[:-1]):
             assert torch.equal(ours[rows], theirs)
+        assert mixed.state is None and alone.state is None
 
 
 def test_the_mask_leaves_out_the_part_that_is_not_asked():
