@@ -131,5 +131,5 @@ bench: install ## measure how long updates take, beside the plain version, the m
 	  $(BIN)/python benchmarks/speed.py $$part --out results/speed/$$part.csv || exit 1; done
 
 clean: ## delete what building and testing leave behind; runs/ and .venv/ stay
-	rm -rf build dist *.egg-info .pytest_cache _docs _handout _book _slides jupyter_execute
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache _docs _handout _book _slides jupyter_execute
 	find mage_edu nbs tests -depth \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +
