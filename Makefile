@@ -53,12 +53,14 @@ test: install ## check everything: the library equals the notebooks, the code is
 	$(BIN)/python tests/check_export.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python tests/run_notebooks.py
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
-lint: install ## ruff over notebooks, library, tests and docs, and the form of the programs
+lint: install ## ruff over notebooks, library, tests and docs, the form of the programs, the types of the course's modules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 test-export: install ## check only that the library equals the notebooks
 	$(BIN)/python tests/check_export.py
@@ -123,5 +125,5 @@ bench: install ## measure how long updates take, beside the plain version, the m
 	  $(BIN)/python benchmarks/speed.py $$part --out results/speed/$$part.csv || exit 1; done
 
 clean: ## delete what building and testing leave behind; runs/ and .venv/ stay
-	rm -rf build dist *.egg-info .pytest_cache _docs _handout _book _slides jupyter_execute
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache _docs _handout _book _slides jupyter_execute
 	find mage_edu nbs tests -depth \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +

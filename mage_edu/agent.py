@@ -16,7 +16,7 @@ import torch
 from .config import Config, make_config, whole_number
 from .dynamics import DynamicsBuilder
 from .engine.build import build_learner, compile_learner, missing_function
-from .engine.checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_checkpoint
+from .engine.checkpoint import Checkpoints, continued, cut_tables, newest_checkpoint
 from .engine.diagnostics import Diagnoser
 from mage_edu.engine.environments import (
     EnvironmentFault,
@@ -34,9 +34,9 @@ from mage_edu.engine.environments import (
 )
 from .engine.health import Divergence
 from .engine.kernels import check_compile, compile_pays, onednn_pays
-from .engine.learner import Learner
+from .engine.learner import Learner, named_weights, restore_weights
 from .engine.recorded import read_recorded
-from .engine.resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
+from .engine.resume import replay_episode
 from .engine.steps import act, use_recorded
 from mage_edu.engine.storage import (
     RunFolder,
@@ -281,7 +281,8 @@ def tables_of(run: RunFolder) -> list[Path]:
 def save_checkpoint(agent: MAGEAgent) -> None:
     """Save the agent and a checkpoint in its run folder."""
     agent.save(agent.run.agent)
-    agent.checkpoints.save(learner_state(agent.learner, agent.env_name), agent.learner.replay)
+    state = agent.learner.save()
+    agent.checkpoints.save(state._replace(facts={"env": agent.env_name, **state.facts}))
 
 # %% ../nbs/engine/agent.ipynb #026-py
 SHOWN = {"return": "return", "episode_return": "episode", "critic_loss": "critic", "actor_loss": "actor", "dynamics_loss": "dynamics"}
@@ -603,8 +604,9 @@ def continue_run(agent: MAGEAgent) -> None:
     manifest, checkpoint, reasons = newest_checkpoint(run.checkpoint, tables_of(run))
     learner = build_learner(agent.config, agent.env, agent.device, agent.given)
     try:
-        restore_learner(learner, agent.env_name, checkpoint.state)
-        fill_replay(run.checkpoint, manifest, learner.replay)
+        if checkpoint.state.facts.get("env") != agent.env_name:
+            raise ValueError("the checkpoint belongs to another environment or to other settings.")
+        learner.restore(checkpoint.state)
         replay_episode(learner, agent.env)
     except ValueError as error:
         raise ValueError(f"{run.checkpoint}: step {checkpoint.state.step}: {error}") from error

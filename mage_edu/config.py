@@ -134,7 +134,7 @@ def check_setting(field: dataclasses.Field, value: Any) -> None:
     if value is None and kind == float | None:
         return
     if kind in (bool, str) and not isinstance(value, kind) or whole and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ValueError(f"{name}={value!r}: expected {'an' if whole else 'a'} {kind.__name__}, got {type(value).__name__}.")
+        raise ValueError(f"{name}={value!r}: expected {'an' if whole else 'a'} {getattr(kind, '__name__', kind)}, got {type(value).__name__}.")
     if kind in (bool, str):
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):

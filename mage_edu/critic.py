@@ -62,7 +62,7 @@ def value_and_input_gradient(x: Tensor, layers: list[Layer], columns: slice, lay
     gradient = layers[-1][0].transpose(1, 2)  # (members, 1, width): d value / d last hidden
     for number in range(len(hidden) - 1, -1, -1):
         slope, z, scale = hidden[number]
-        gradient = through_normalize(gradient * slope, z, scale) if layer_norm else gradient * slope
+        gradient = gradient * slope if scale is None else through_normalize(gradient * slope, z, scale)
         rows = slice(None) if number > 0 else columns
         gradient = gradient @ layers[number][0][:, rows].transpose(1, 2)
     return value, gradient
@@ -86,7 +86,7 @@ class Critic(StackedMLP):
         """The same standardized observation and action for every twin: (members, batch, obs_dim + act_dim)."""
         return self.stack(torch.cat([self.obs_scale(obs), action], -1))
 
-    def forward(self, obs: Tensor, action: Tensor, layers: list[Layer] | None = None) -> Tensor:
+    def forward(self, obs: Tensor, action: Tensor, layers: list[Layer] | None = None) -> Tensor:  # type: ignore[override]
         """Values: (batch, obs_dim), (batch, act_dim) to (members, batch)."""
         x = self.inputs(obs, action)
         return mlp(x, self.layers() if layers is None else layers, self.layer_norm, self.activation).squeeze(-1)

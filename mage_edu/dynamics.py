@@ -31,6 +31,12 @@ def squash_log_var(raw: Tensor, low: float, high: float) -> Tensor:
 # %% ../nbs/course/11_dynamics.ipynb #021-py
 class NormalizedMLP(StackedMLP):
     """Stacked MLPs that carry the statistics which normalize their inputs and their targets."""
+    obs_mean: Tensor  # (obs_dim,)
+    obs_std: Tensor
+    action_mean: Tensor  # (act_dim,)
+    action_std: Tensor
+    delta_mean: Tensor  # (obs_dim,)
+    delta_std: Tensor
 
     def __init__(self, obs_dim: int, act_dim: int, members: int, sizes: list[int], generator: torch.Generator):
         super().__init__(members, sizes, generator)
@@ -142,7 +148,7 @@ DynamicsBuilder = Callable[[Config, int, int, torch.Generator], Dynamics]  # (co
 INTERFACE = ("members", "predict", "sample", "losses", "loss", "set_normalizer")
 
 
-def check_dynamics(dynamics: object, members: int, obs_dim: int, act_dim: int) -> None:
+def check_dynamics(dynamics: Dynamics, members: int, obs_dim: int, act_dim: int) -> None:
     """Raise `ValueError` unless this can stand in for `Dynamics`: its interface, the right shapes, and samples that depend on the action."""
     missing = [name for name in INTERFACE if not hasattr(dynamics, name)]
     if not isinstance(dynamics, torch.nn.Module) or missing:

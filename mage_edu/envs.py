@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -34,7 +34,7 @@ class PrependVelocity(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def __init__(self, env: gym.Env):
         gym.utils.RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
-        inner = env.observation_space
+        inner: Any = env.observation_space
         low, high = np.append(-np.inf, inner.low), np.append(np.inf, inner.high)
         self.observation_space = gym.spaces.Box(low, high, dtype=np.float64)
 
@@ -43,7 +43,7 @@ class PrependVelocity(gym.Wrapper, gym.utils.RecordConstructorArgs):
         obs, info = self.env.reset(**kwargs)
         return np.append(0.0, obs), info
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict]:
         """Take one step; the velocity is the one of this step."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         return np.append(info["x_velocity"], obs), reward, terminated, truncated, info

@@ -210,7 +210,7 @@ def first_frame(env: gym.Env) -> np.ndarray:
     if chosen:
         os.environ["MUJOCO_GL"] = "egl"
     try:
-        return env.render()
+        return np.asarray(env.render())
     except Exception as error:  # the class depends on which part of OpenGL is missing
         if chosen:
             del os.environ["MUJOCO_GL"]
@@ -234,4 +234,4 @@ def rollout_frames(policy: Policy, env: gym.Env, seed: int, max_frames: int | No
     while not ended and (max_frames is None or count < max_frames):
         obs, _, terminated, truncated, _ = env.step(checked_actions(policy, obs[None])[0])
         ended, count = terminated or truncated, count + 1
-        yield env.render()
+        yield np.asarray(env.render())

@@ -56,13 +56,14 @@ def update_agent(config: Config, world: World, networks: AgentNetworks, optimize
     `optimizers` of actor and critic; `generator` draws the noise of the update.
     """
     actor, critic, target_actor, target_critic = networks
-    shape, actor_due = (*batch.obs.shape, batch.action.shape[1]), number % config.policy_delay == 0
-    target = kernels.critic_target(config, world, actor, target_actor, target_critic, batch, draw_noise(config, *shape, generator))
+    (batch_size, obs_dim), act_dim = batch.obs.shape, batch.action.shape[1]
+    actor_due = number % config.policy_delay == 0
+    target = kernels.critic_target(config, world, actor, target_actor, target_critic, batch, draw_noise(config, batch_size, obs_dim, act_dim, generator))
     loss, gradients = kernels.critic_gradients(config, critic, target)
     kernels.apply_gradients(gradients, optimizers[1], config.grad_clip)
     losses = {"critic_loss": loss.total, "value_loss": loss.value, "gradient_loss": loss.gradient, "target_size": target.value.abs().amax()}
     if actor_due:
-        noise = draw_actor_noise(config, *batch.obs.shape, generator)
+        noise = draw_actor_noise(config, batch_size, obs_dim, generator)
         losses["actor_loss"], gradients = kernels.actor_gradients(config, world.started_at(batch), actor, critic, batch.obs, noise)
         kernels.apply_gradients(gradients, optimizers[0], config.grad_clip)
         polyak_update(target_actor, actor, config.polyak)

@@ -90,6 +90,8 @@ class StackedMLP(nn.Module):
 # %% ../nbs/course/10_networks.ipynb #046-py
 class Standardize(nn.Module):
     """Inputs in units of their own spread: (x - mean) / std, with statistics that training sets from outside."""
+    mean: Tensor  # (dim,)
+    std: Tensor  # (dim,)
 
     def __init__(self, dim: int):
         super().__init__()

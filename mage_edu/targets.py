@@ -17,9 +17,9 @@ from .envs import ActionScale, TransitionFn
 from .replay import Transitions
 
 # %% auto #0
-__all__ = ['StepFn', 'FirstStep', 'Step', 'Target', 'TargetNoise', 'draw_noise', 'World', 'horizon_weights', 'weighted_returns',
-           'bootstrapped_target', 'target_and_action_gradient', 'inferred_noise', 'value_with_slope', 'stored_step',
-           'actor_weights', 'draw_actor_noise', 'actor_objective']
+__all__ = ['StepFn', 'FirstStep', 'Step', 'Target', 'TargetNoise', 'draw_noise', 'World', 'required', 'horizon_weights',
+           'weighted_returns', 'bootstrapped_target', 'target_and_action_gradient', 'inferred_noise',
+           'value_with_slope', 'stored_step', 'actor_weights', 'draw_actor_noise', 'actor_objective']
 
 # %% ../nbs/course/14_targets.ipynb #009-py
 class Step(NamedTuple):
@@ -75,6 +75,13 @@ class World:
         """The world in which `batch.next_obs` was seen."""
         return self
 
+
+def required(world: World | None) -> World:
+    """The world. Raises `ValueError` where there is none, and something is to be imagined in it."""
+    if world is None:
+        raise ValueError("world=None: this configuration imagines transitions; expected a World.")
+    return world
+
 # %% ../nbs/course/14_targets.ipynb #018-py
 def horizon_weights(horizon: int, mix: float) -> list[float]:
     """Weights of y_1 ... y_k: (1 - x) x^(j-1) for j < k and x^(k-1) for the last; they sum to 1.
@@ -118,7 +125,7 @@ def bootstrapped_target(config: Config, world: World | None, target_actor: Actor
     (arXiv 2004.14309).
     """
     def step(i: int, obs: Tensor, action: Tensor) -> Step:
-        return first if i == 0 and first is not None else world.step(obs, action, noise.dynamics[i])
+        return first if i == 0 and first is not None else required(world).step(obs, action, noise.dynamics[i])
 
     def bootstrap(i: int, obs: Tensor, action: Tensor) -> Tensor:
         smooth = add_noise(action, noise.smoothing[i], config.target_noise, config.target_noise_clip)
@@ -191,6 +198,6 @@ def actor_objective(config: Config, world: World | None, actor: Actor, critic: C
     if config.actor_horizon == 0:
         return critic_value(obs, action)
     weights = actor_weights(config.actor_horizon, config.actor_horizon_mean)
-    step = lambda i, obs, action: world.step(obs, action, noise[i])
+    step = lambda i, obs, action: required(world).step(obs, action, noise[i])
     bootstrap = lambda i, obs, action: critic_value(obs, action)
     return weighted_returns(config.discount, weights, step, actor, bootstrap, obs, action).value

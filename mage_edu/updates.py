@@ -20,6 +20,7 @@ from mage_edu.targets import (
     World,
     actor_objective,
     bootstrapped_target,
+    required,
     stored_step,
     target_and_action_gradient,
 )
@@ -63,9 +64,9 @@ def stored_target(config: Config, world: World | None, target_actor: Actor, targ
     """The target of stored transitions at their stored actions; without a graph."""
     arguments = (target_actor, target_critic, batch.obs, batch.action, noise)
     if config.stored_slope:
-        before = world.started_at(batch)
-        first = lambda action: stored_step(config, before, batch, action)
-        return gradient_target(config, *target_and_action_gradient(config, before, *arguments, first), batch.obs, batch.action)
+        before = required(world).started_at(batch)
+        happened = lambda action: stored_step(config, before, batch, action)
+        return gradient_target(config, *target_and_action_gradient(config, before, *arguments, happened), batch.obs, batch.action)
     with torch.no_grad():
         after = None if world is None else world.started_after(batch)
         first = Step(batch.reward, batch.next_obs, batch.terminated)
@@ -123,8 +124,10 @@ def concatenated(first: CriticTarget, second: CriticTarget) -> CriticTarget:
     if second.state is not None:  # stored transitions, which come first, are never asked
         before = lambda x: torch.cat([x.new_zeros(len(first.value), *x.shape[1:]), x])
         second = second._replace(state=StateSlope(*map(before, second.state)))
-    columns = (None if one is None else torch.cat([one, other]) for one, other in zip(first[:-1], second[:-1]))
-    return CriticTarget(*columns, second.state)
+    both = lambda one, other: torch.cat([one, other])
+    gradient = None if first.gradient is None or second.gradient is None else both(first.gradient, second.gradient)
+    return CriticTarget(both(first.obs, second.obs), both(first.action, second.action), both(first.value, second.value), gradient,
+                        both(first.gradient_mask, second.gradient_mask), second.state)
 
 
 def critic_target(config: Config, world: World | None, actor: Actor, target_actor: Actor, target_critic: Critic,
@@ -137,9 +140,9 @@ def critic_target(config: Config, world: World | None, actor: Actor, target_acto
     if count == len(batch.reward):
         return stored_target(config, world, *networks, batch, noise)
     if count == 0:
-        return imagined_target(config, world, actor, *networks, batch, noise)
+        return imagined_target(config, required(world), actor, *networks, batch, noise)
     stored, imagined = split_batch(batch, noise, count)
-    return concatenated(stored_target(config, world, *networks, *stored), imagined_target(config, world, actor, *networks, *imagined))
+    return concatenated(stored_target(config, world, *networks, *stored), imagined_target(config, required(world), actor, *networks, *imagined))
 
 # %% ../nbs/course/15_updates.ipynb #005-py
 def huber(error: Tensor) -> Tensor:
@@ -162,14 +165,14 @@ class CriticLoss(NamedTuple):
     gradient: Tensor  # 0 where no gradient is matched
 
 
-def critic_loss_with_state(config: Config, critic: Critic, target: CriticTarget) -> CriticLoss:
+def critic_loss_with_state(config: Config, critic: Critic, target: CriticTarget, state: StateSlope) -> CriticLoss:
     """`critic_loss`, and the loss of the norm of the on-policy TD error's slope in the state, weighted with `state_slope_weight`, in the total."""
     loss = LOSSES[config.critic_loss]
     value, of_state, of_action = critic.value_and_gradients(target.obs, target.action)
     value_loss = loss(target.value - value).mean()
-    on_policy = of_state + torch.einsum("bao,mba->mbo", target.state.policy, of_action)  # of Q(s, a(s))
-    state_error = torch.linalg.vector_norm(target.state.gradient - on_policy, dim=-1)
-    total = config.value_weight * value_loss + config.state_slope_weight * (target.state.mask * loss(state_error)).mean()
+    on_policy = of_state + torch.einsum("bao,mba->mbo", state.policy, of_action)  # of Q(s, a(s))
+    state_error = torch.linalg.vector_norm(state.gradient - on_policy, dim=-1)
+    total = config.value_weight * value_loss + config.state_slope_weight * (state.mask * loss(state_error)).mean()
     if target.gradient is None:
         return CriticLoss(total, value_loss.detach(), torch.zeros_like(value_loss))
     gradient_error = torch.linalg.vector_norm(target.gradient - of_action, dim=-1)
@@ -185,7 +188,7 @@ def critic_loss(config: Config, critic: Critic, target: CriticTarget) -> CriticL
     """
     loss = LOSSES[config.critic_loss]
     if target.state is not None:
-        return critic_loss_with_state(config, critic, target)
+        return critic_loss_with_state(config, critic, target, target.state)
     if target.gradient is None:
         value_loss = loss(target.value - critic(target.obs, target.action)).mean()
         return CriticLoss(config.value_weight * value_loss, value_loss.detach(), torch.zeros_like(value_loss))

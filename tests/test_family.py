@@ -20,8 +20,8 @@ from test_updates import (
 from mage_edu import MAGEAgent
 from mage_edu.config import ALGORITHMS, make_config
 from mage_edu.engine.build import build_learner
+from mage_edu.engine.learner import named_weights
 from mage_edu.engine.plain import plain_actor_loss
-from mage_edu.engine.resume import named_weights
 from mage_edu.engine.rounds import agent_update
 from mage_edu.engine.steps import environment_step
 from mage_edu.envs import make_env

@@ -12,9 +12,9 @@ from mage_edu.engine.build import build_learner, compile_learner
 from mage_edu.engine.environments import EnvironmentFault
 from mage_edu.engine.health import Divergence, check_health
 from mage_edu.engine.learned import held_out_rows, mean_output, platt, training_rows
+from mage_edu.engine.learner import named_weights
 from mage_edu.engine.plain import plain_critic_loss
 from mage_edu.engine.recorded import ARRAYS, read_arrays, record, write_arrays
-from mage_edu.engine.resume import learner_state, named_weights
 from mage_edu.engine.rounds import dynamics_update, learned_quality, learned_update, refresh_normalizers
 from mage_edu.engine.steps import environment_step, use_recorded
 from mage_edu.engine.storage import read_table
@@ -443,6 +443,4 @@ def test_wrong_data_can_still_be_learned_from():
     arrays = {name: np.asarray(column, float) for name, column in record(env, 80).items()}
     learner = build_learner(make_config("mage", "tiny", **LEARNED), env)
     use_recorded(learner, arrays | {"reward": arrays["reward"] * 10})
-    assert (
-        learner.replay.data.reward[:80].max() == 10.0 and learner_state(learner, "").facts["counters"]["recorded"] == 80
-    )
+    assert learner.replay.data.reward[:80].max() == 10.0 and learner.save().facts["numbers"]["recorded"] == 80

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, Iterable, Mapping, NamedTuple
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -16,24 +17,33 @@ from .storage import digest, explain_write_errors, read_sealed, sync_file, write
 from ..replay import ReplayBuffer
 
 # %% auto #0
-__all__ = ['FILE_NAME', 'stored_rows', 'put_rows', 'Seen', 'seen', 'State', 'Checkpoint', 'manifest_path', 'state_name',
-           'chunk_name', 'Checkpoints', 'check_manifest', 'read_tensors', 'read_checkpoint', 'newest_checkpoint',
-           'fill_replay', 'cut_tables', 'continued']
+__all__ = ['FILE_NAME', 'Rows', 'put_rows', 'Seen', 'seen', 'State', 'Checkpoint', 'manifest_path', 'state_name', 'chunk_name',
+           'Checkpoints', 'check_manifest', 'read_tensors', 'read_checkpoint', 'newest_checkpoint', 'cut_tables',
+           'continued']
 
 # %% ../../nbs/engine/checkpoint.ipynb #008-py
-def stored_rows(replay: ReplayBuffer, start: int) -> tuple[range, dict[str, Tensor]]:
-    """The numbers of the rows added since row `start` that the buffer still holds, and the rows themselves by column, in order."""
-    numbers = range(max(start, replay.added - replay.capacity), replay.added)
-    places = [number % replay.capacity for number in numbers]
-    return numbers, {name: column[places].cpu() for name, column in replay.columns.items()}
+class Rows(NamedTuple):
+    """The rows of a replay buffer, as a ring: row n of a run stands at place n mod capacity."""
+    added: int  # rows ever added
+    columns: Mapping[str, Tensor]  # (capacity, ...) each; those of a learner's state are the buffer's own, not copies
+
+    def since(self, start: int) -> tuple[range, dict[str, Tensor]]:
+        """The numbers of the rows from row `start` on that are still there, and the rows themselves by column, in order."""
+        capacity = len(next(iter(self.columns.values())))
+        numbers = range(max(start, self.added - capacity), self.added)
+        places = [number % capacity for number in numbers]
+        return numbers, {name: column[places].cpu() for name, column in self.columns.items()}
 
 
-def put_rows(replay: ReplayBuffer, numbers: range, rows: Mapping[str, Tensor]) -> None:
-    """Put numbered rows back to their places; those that were overwritten before row `replay.added` are left out."""
-    kept = [i for i, number in enumerate(numbers) if number >= replay.added - replay.capacity]
-    places = [numbers[i] % replay.capacity for i in kept]
+def put_rows(replay: ReplayBuffer, rows: Rows) -> None:
+    """Put rows into a buffer, as many as it holds. Raises `ValueError` where their columns are not the buffer's."""
+    own = {name: column.shape[1:] for name, column in replay.columns.items()}
+    if {name: column.shape[1:] for name, column in rows.columns.items()} != own:
+        raise ValueError("the rows of the checkpoint do not fit this environment.")
+    numbers, columns = rows.since(rows.added - replay.capacity)
     for name, column in replay.columns.items():
-        column[places] = rows[name][kept].to(column)
+        column[[number % replay.capacity for number in numbers]] = columns[name].to(column)
+    replay.added = rows.added
 
 # %% ../../nbs/engine/checkpoint.ipynb #011-py
 class Seen(NamedTuple):
@@ -50,17 +60,16 @@ def seen(path: Path, size: int | None = None) -> Seen:
 
 
 class State(NamedTuple):
-    """What a checkpoint holds besides the rows of the buffer."""
+    """Everything that a run has to keep, as one value."""
     step: int  # environment steps taken
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]  # what JSON can hold
+    rows: Rows  # of the replay buffer
 
 
 class Checkpoint(NamedTuple):
     """A checkpoint that was found complete and undamaged."""
     state: State
-    added: int  # rows ever added to the buffer
-    chunks: list[tuple[int, int]]  # first row and the one after the last, of each replay file
     tables: dict[str, Seen]
 
 
@@ -87,29 +96,30 @@ class Checkpoints:
         self.newest: dict[str, Any] | None = None  # content of the newest manifest
         self.before: dict[str, Any] | None = None  # and of the one before it
 
-    def save(self, state: State, replay: ReplayBuffer) -> None:
+    def save(self, state: State) -> None:
         """Write one more checkpoint, then delete what only older ones need. Raises `OSError`; the ones before stay valid."""
         if self.newest is not None and self.newest["step"] == state.step:
             return
         with explain_write_errors(self.folder, "checkpoint"):
             self.folder.mkdir(exist_ok=True)
-            chunks, files = self.write_files(state, replay)
+            chunks, files = self.write_files(state)
             for table in self.tables:
                 sync_file(table)
             manifest = {
-                "step": state.step, "facts": dict(state.facts), "added": replay.added, "chunks": chunks, "files": files,
+                "step": state.step, "facts": dict(state.facts), "added": state.rows.added, "chunks": chunks, "files": files,
                 "tables": {table.name: seen(table) for table in self.tables},
             }
             write_sealed(manifest_path(self.folder, state.step), manifest)
             self.before, self.newest = self.newest, manifest
             self.tidy()
 
-    def write_files(self, state: State, replay: ReplayBuffer) -> tuple[list[tuple[int, int]], dict[str, str]]:
+    def write_files(self, state: State) -> tuple[list[tuple[int, int]], dict[str, str]]:
         """Write the tensors and the rows that are not on the disk yet; all chunks, and the digest of every file."""
         old = self.newest or {"added": 0, "chunks": [], "files": {}}
-        chunks = [tuple(chunk) for chunk in old["chunks"] if chunk[1] > replay.added - replay.capacity]
+        oldest = state.rows.since(0)[0].start
+        chunks = [tuple(chunk) for chunk in old["chunks"] if chunk[1] > oldest]
         files = {chunk_name(chunk): old["files"][chunk_name(chunk)] for chunk in chunks}
-        numbers, rows = stored_rows(replay, old["added"])
+        numbers, rows = state.rows.since(old["added"])
         new = {state_name(state.step): dict(state.tensors)}
         if len(numbers):
             chunks.append((numbers.start, numbers.stop))
@@ -128,7 +138,6 @@ class Checkpoints:
         for path in self.folder.iterdir():
             if path.name not in keep:
                 path.unlink()
-
 
 # %% ../../nbs/engine/checkpoint.ipynb #018-py
 FILE_NAME = re.compile(r"(state-\d{9,}|replay-\d{9,}-\d{9,})\.safetensors")
@@ -164,19 +173,19 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 def read_checkpoint(path: Path, tables: Iterable[Path]) -> tuple[dict[str, Any], Checkpoint]:
     """One checkpoint, by its manifest, with every digest compared. Raises `FileNotFoundError` or `ValueError`."""
     manifest = check_manifest(path)
-    for name, sha256 in manifest["files"].items():
-        if not name.startswith("state") and digest((path.parent / name).read_bytes()) != sha256:
-            raise ValueError(f"{path.parent / name}: does not fit the digest in its manifest; the file is damaged.")
     for table in tables:
         if table.name not in manifest["tables"]:
             raise ValueError(f"{path}: says nothing about {table.name}.")
         size, sha256 = manifest["tables"][table.name]
         if seen(table, size) != (size, sha256):
             raise ValueError(f"{table}: does not begin as it did when {path.name} was written; the table is damaged or was edited.")
-    name = state_name(manifest["step"])
-    state = State(manifest["step"], read_tensors(path.parent / name, manifest["files"][name]), manifest["facts"])
-    chunks = [(start, stop) for start, stop in manifest["chunks"]]
-    return manifest, Checkpoint(state, manifest["added"], chunks, {name: Seen(*value) for name, value in manifest["tables"].items()})
+    read = {name: read_tensors(path.parent / name, sha256) for name, sha256 in manifest["files"].items()}
+    chunks = [read[chunk_name((start, stop))] for start, stop in manifest["chunks"]]
+    first = manifest["chunks"][0][0] if chunks else 0
+    turned = lambda rows: rows.roll(first % len(rows), 0)  # from the order of their numbers to their places in a ring
+    rows = Rows(manifest["added"], {name: turned(torch.cat([chunk[name] for chunk in chunks])) for name in (chunks[0] if chunks else ())})
+    state = State(manifest["step"], read[state_name(manifest["step"])], manifest["facts"], rows)
+    return manifest, Checkpoint(state, {name: Seen(*value) for name, value in manifest["tables"].items()})
 
 
 def newest_checkpoint(folder: str | Path, tables: Iterable[Path]) -> tuple[dict[str, Any], Checkpoint, list[str]]:
@@ -196,18 +205,6 @@ def newest_checkpoint(folder: str | Path, tables: Iterable[Path]) -> tuple[dict[
     raise ValueError(f"{folder}: no checkpoint is whole. " + " ".join(reasons))
 
 # %% ../../nbs/engine/checkpoint.ipynb #023-py
-def fill_replay(folder: Path, manifest: Mapping[str, Any], replay: ReplayBuffer) -> None:
-    """Bring a checkpoint's rows into an empty buffer of the same capacity. Raises `ValueError` where they do not fit."""
-    replay.added = manifest["added"]
-    for start, stop in manifest["chunks"]:
-        name = chunk_name((start, stop))
-        tensors = read_tensors(Path(folder) / name, manifest["files"][name])
-        shapes = {key: (stop - start, *column.shape[1:]) for key, column in replay.columns.items()}
-        if {key: tuple(tensor.shape) for key, tensor in tensors.items()} != shapes:
-            raise ValueError(f"{Path(folder) / name}: the rows do not fit this environment.")
-        put_rows(replay, range(start, stop), tensors)
-
-
 def cut_tables(tables: Iterable[Path], manifest: Mapping[str, Any]) -> None:
     """Cut tables to the lengths that a checkpoint saw; one that was not there yet is removed."""
     for table in tables:

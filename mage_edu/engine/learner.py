@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Mapping, NamedTuple
+from typing import Any, Iterator, Mapping, NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +14,16 @@ from ..actor import Actor
 from ..config import Config
 from ..critic import Critic
 from ..dynamics import Dynamics
+from .checkpoint import Rows, State, put_rows
 from .kernels import EAGER, Kernels
 from .learned import LearnedPart
-from ..replay import Normalizer, ReplayBuffer
+from .storage import saved_settings
+from ..replay import Normalizer, ReplayBuffer, RunningStats
 from ..targets import World
 
 # %% auto #0
-__all__ = ['Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner']
+__all__ = ['MADE', 'MOMENTS', 'FREE', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'contents', 'leaves',
+           'pieces', 'check_tensors', 'check_state', 'set_back', 'of_this_version', 'named_weights', 'restore_weights']
 
 # %% ../../nbs/engine/learner.ipynb #lear-05
 class Seeds(NamedTuple):
@@ -106,3 +109,177 @@ class Learner:
     def learned_dynamics(self) -> Dynamics | None:
         """The ensemble where one is learned, else None."""
         return self.world.dynamics if self.config.learns_model else None
+
+    def save(self) -> State:
+        """The whole state as one value: copies, but of the rows of the buffer. Raises `TypeError` for an attribute of a kind that cannot be saved."""
+        tensors, numbers = {}, {}
+        for path, leaf in leaves("", self):
+            for name, value in pieces(path, leaf):
+                if isinstance(value, Tensor):
+                    tensors[name] = value.detach().clone()
+                else:
+                    numbers[name] = value
+        return State(self.num_timesteps, tensors, {"config": self.config.to_dict(), "numbers": numbers}, Rows(self.replay.added, self.replay.columns))
+
+    def restore(self, state: State) -> None:
+        """Set the whole state to what `save` returned. Raises `ValueError`, nothing changed, where it belongs to other settings or does not fit."""
+        state = of_this_version(state)
+        check_state(self, state)
+        put_rows(self.replay, state.rows)
+        set_back("", self, state)
+        if isinstance(self.obs, Tensor):
+            self.obs = self.obs.numpy()
+
+# %% ../../nbs/engine/learner.ipynb #lear-s1
+MADE: dict[type, set[str]] = {  # what is made again, or saved apart as rows; every other attribute is state
+    Learner: {"config", "sources", "eager", "kernels"},
+    World: {"reward_fn", "termination_fn", "scale"},
+    ReplayBuffer: {"data", "states", "capacity", "added"},
+    Recorder: set(), Normalizer: set(), RunningStats: set(), LearnedPart: set(),
+}
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what an optimizer of the Adam family keeps for each parameter after its first step
+
+
+def contents(value: Any) -> dict[str, Any] | None:
+    """The parts of a thing that are state, by name; None for what is saved as it is."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    made = next((names for kind, names in MADE.items() if isinstance(value, kind)), None)
+    return None if made is None else {name: part for name, part in vars(value).items() if name not in made}
+
+
+def leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Networks, optimizers, generators, tensors and numbers inside a thing, with their paths."""
+    parts = contents(value)
+    if parts is None:
+        yield path, value
+    else:
+        for name, part in parts.items():
+            yield from leaves(f"{path}.{name}" if path else name, part)
+
+
+def pieces(path: str, leaf: Any) -> Iterator[tuple[str, Any]]:
+    """One leaf as tensors and numbers under flat names. Raises `TypeError` for a kind that nothing says how to save."""
+    if isinstance(leaf, torch.nn.Module):
+        yield from ((f"{path}.{key}", tensor) for key, tensor in leaf.state_dict().items())
+    elif isinstance(leaf, torch.optim.Optimizer):
+        yield from ((f"{path}.{i}.{key}", moments[key]) for i, moments in leaf.state_dict()["state"].items() for key in MOMENTS)
+    elif isinstance(leaf, torch.Generator):
+        yield path, leaf.get_state()
+    elif isinstance(leaf, (Tensor, np.ndarray)):
+        yield path, torch.as_tensor(leaf)
+    elif isinstance(leaf, list) and all(isinstance(x, Tensor) for x in leaf):
+        yield path, torch.stack(leaf) if leaf else torch.zeros(0)
+    elif leaf is None or isinstance(leaf, (bool, int, float, str)):
+        yield path, leaf
+    else:
+        raise TypeError(f"Learner.{path}: nothing says how a {type(leaf).__name__} is saved; say it in `pieces` and `set_back`, or name it in `MADE`.")
+
+# %% ../../nbs/engine/learner.ipynb #lear-s3
+FREE = ("recorder.", "obs", "episode_actions")
+
+
+def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise `ValueError` unless the names, shapes and types are the expected ones."""
+    wrong = [name for name in sorted(expected.keys() | tensors.keys())
+             if name not in expected or name not in tensors
+             or (expected[name].shape, expected[name].dtype) != (tensors[name].shape, tensors[name].dtype)]
+    if wrong:
+        raise ValueError(f"the saved weights do not fit this environment and configuration; first at {wrong[0]!r}.")
+
+
+def check_state(learner: Learner, state: State) -> None:
+    """Raise `ValueError` unless a state belongs to a learner's settings and all of it fits."""
+    if saved_settings(state.facts.get("config", {})) != learner.config.to_dict():
+        raise ValueError("the checkpoint belongs to another environment or to other settings.")
+    expected: dict[str, Any] = {}
+    for path, leaf in leaves("", learner):
+        if not isinstance(leaf, torch.optim.Optimizer):
+            expected |= pieces(path, leaf)
+        elif any(name.startswith(f"{path}.") for name in state.tensors):  # it had made a step
+            parameters = [parameter for group in leaf.param_groups for parameter in group["params"]]
+            expected |= {f"{path}.{i}.{key}": parameter if key != "step" else torch.zeros(()) for i, parameter in enumerate(parameters) for key in MOMENTS}
+    fixed = lambda names: {name: value for name, value in names.items() if not name.startswith(FREE)}
+    numbers = {name for name, value in fixed(expected).items() if not isinstance(value, Tensor)}
+    if set(fixed(state.facts.get("numbers", {}))) != numbers:
+        raise ValueError("the checkpoint's counters are not those of this version.")
+    check_tensors(fixed(state.tensors), {name: value for name, value in fixed(expected).items() if name not in numbers})
+
+
+@torch.no_grad()
+def set_back(path: str, value: Any, state: State) -> Any:
+    """What stands at a path, as it was saved: the thing itself where it can be changed in place, else a new one."""
+    parts, numbers = contents(value), state.facts["numbers"]
+    if isinstance(value, Mapping):
+        names = dict.fromkeys(name.removeprefix(f"{path}.").split(".")[0] for name in (*state.tensors, *numbers) if name.startswith(f"{path}."))
+        return {name: set_back(f"{path}.{name}", value.get(name), state) for name in names}
+    if parts is not None:
+        for name, part in parts.items():
+            if (new := set_back(f"{path}.{name}" if path else name, part, state)) is not part:
+                setattr(value, name, new)
+        return value
+    if isinstance(value, torch.nn.Module):
+        for key, tensor in value.state_dict().items():
+            tensor.copy_(state.tensors[f"{path}.{key}"])
+        return value
+    if isinstance(value, torch.optim.Optimizer):
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in state.tensors.items():
+            if name.startswith(f"{path}."):
+                index, key = name.removeprefix(f"{path}.").split(".")
+                moments.setdefault(int(index), {})[key] = tensor.clone()
+        value.load_state_dict(value.state_dict() | {"state": moments})
+        return value
+    if path not in state.tensors:
+        return numbers[path]
+    saved = state.tensors[path].clone()
+    if isinstance(value, torch.Generator):
+        return value.set_state(saved)
+    if isinstance(value, list):
+        return list(saved.unbind())
+    return saved.numpy() if isinstance(value, np.ndarray) else saved
+
+# %% ../../nbs/engine/learner.ipynb #lear-s5
+def of_this_version(state: State) -> State:
+    """A state under this version's names."""
+    if "counters" not in state.facts:
+        return state
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in state.tensors.items():
+        head, _, rest = name.partition(".")
+        learned = head.removesuffix("_optimizer")
+        if head == "dynamics":
+            name = f"world.{name}"
+        elif head == "generator":
+            name = {"updates": "update_generator", "exploration": "exploration_generator", "replay": "replay.generator"}.get(rest, f"learned.{rest}.generator")
+        elif head == "recorder":
+            name = f"recorder.sums.{rest}"
+        elif learned in ("reward", "termination"):
+            name = f"learned.{learned}.{'net' if head == learned else 'optimizer'}.{rest}"
+        tensors[name] = tensor
+    numbers: dict[str, Any] = {name: value for name, value in state.facts["counters"].items() if name != "resets"}
+    for name, stats in state.facts["normalizer"].items():
+        numbers[f"normalizer.{name}.count"] = stats["count"]
+        tensors |= {f"normalizer.{name}.{key}": torch.tensor(stats[key], dtype=torch.float64) for key in ("mean", "sum_sq")}
+    for kind, values in state.facts["recorder"].items():
+        numbers |= {f"recorder.{kind}.{name}": value for name, value in values.items()}
+    if "obs" not in tensors:
+        numbers["obs"] = None
+    facts = {name: value for name, value in state.facts.items() if name not in ("counters", "normalizer", "recorder")}
+    return state._replace(tensors=tensors, facts=facts | {"numbers": numbers})
+
+# %% ../../nbs/engine/learner.ipynb #lear-s7
+def named_weights(learner: Learner) -> dict[str, Tensor]:
+    """Every network's tensors under one flat set of names, such as `actor.weights.0`."""
+    short = lambda path: path.removeprefix("world.").removeprefix("learned.").removesuffix(".net")
+    networks = {short(path): leaf for path, leaf in leaves("", learner) if isinstance(leaf, torch.nn.Module)}
+    return {f"{name}.{key}": tensor for name, network in networks.items() for key, tensor in network.state_dict().items()}
+
+
+@torch.no_grad()
+def restore_weights(learner: Learner, weights: Mapping[str, Tensor]) -> None:
+    """Copy saved tensors into a learner's networks. Raises `ValueError`, nothing changed, where a name, shape or type does not fit."""
+    own = named_weights(learner)
+    check_tensors(weights, own)
+    for name, tensor in own.items():
+        tensor.copy_(weights[name])

@@ -3,144 +3,15 @@
 # %% ../../nbs/engine/resume.ipynb #002-py
 from __future__ import annotations
 
-from typing import Any, Mapping
-
 import gymnasium as gym
 import numpy as np
-import torch
-from torch import Tensor
 
-from .checkpoint import State
 from .environments import checked_reset, checked_step
 from .learner import Learner, episode_seed
 from .steps import in_env_units
-from .storage import normalizer_from_dict, normalizer_to_dict, saved_settings
 
 # %% auto #0
-__all__ = ['NETWORKS', 'OPTIMIZERS', 'COUNTERS', 'MOMENTS', 'optimizers', 'named_weights', 'check_tensors', 'restore_weights',
-           'optimizer_tensors', 'expected_moments', 'restore_optimizer', 'generators', 'learner_state', 'check_state',
-           'restore_learner', 'stored_rewards', 'played_again', 'replay_episode']
-
-# %% ../../nbs/engine/resume.ipynb #005-py
-NETWORKS = ("actor", "critic", "target_actor", "target_critic", "dynamics")
-OPTIMIZERS = ("actor_optimizer", "critic_optimizer", "dynamics_optimizer")
-COUNTERS = ("num_timesteps", "updates", "dynamics_rounds", "episodes", "recorded", "episode_return", "episode_length")
-
-
-def optimizers(learner: Learner) -> dict[str, torch.optim.Optimizer]:
-    """The optimizers by name, those of a learned reward and termination included."""
-    return {name: getattr(learner, name) for name in OPTIMIZERS} | {f"{name}_optimizer": part.optimizer for name, part in learner.learned.items()}
-
-
-def named_weights(learner: Learner) -> dict[str, Tensor]:
-    """Every network's tensors under one flat set of names, such as `actor.weights.0`."""
-    networks = {name: getattr(learner, name) for name in NETWORKS} | {name: part.net for name, part in learner.learned.items()}
-    states = {name: network.state_dict() for name, network in networks.items()}
-    return {f"{name}.{key}": tensor for name, state in states.items() for key, tensor in state.items()}
-
-
-def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise `ValueError` unless the names, shapes and types are the expected ones."""
-    wrong = [name for name in sorted(expected.keys() | tensors.keys())
-             if name not in expected or name not in tensors
-             or (expected[name].shape, expected[name].dtype) != (tensors[name].shape, tensors[name].dtype)]
-    if wrong:
-        raise ValueError(f"the saved weights do not fit this environment and configuration; first at {wrong[0]!r}.")
-
-
-@torch.no_grad()
-def restore_weights(learner: Learner, weights: Mapping[str, Tensor]) -> None:
-    """Copy saved tensors into a learner's networks. Raises `ValueError`, nothing changed, where a name, shape or type does not fit."""
-    own = named_weights(learner)
-    check_tensors(weights, own)
-    for name, tensor in own.items():
-        tensor.copy_(weights[name])
-
-# %% ../../nbs/engine/resume.ipynb #007-py
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's moments under flat names; nothing before its first step."""
-    state = optimizer.state_dict()["state"]
-    return {f"{name}.{index}.{key}": values[key] for index, values in state.items() for key in MOMENTS}
-
-
-def expected_moments(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What `optimizer_tensors` gives after a first step, by names, shapes and types only."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    like = {"step": torch.zeros(()), "exp_avg": None, "exp_avg_sq": None}
-    return {f"{name}.{index}.{key}": parameter if like[key] is None else like[key]
-            for index, parameter in enumerate(parameters) for key in MOMENTS}
-
-
-def restore_optimizer(name: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimizer the moments that `optimizer_tensors` took; none of them, where it had made no step yet."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        if key.startswith(f"{name}."):
-            _, index, moment = key.split(".")
-            state.setdefault(int(index), {})[moment] = tensor.clone()
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-
-# %% ../../nbs/engine/resume.ipynb #009-py
-def generators(learner: Learner) -> dict[str, torch.Generator]:
-    """The random generators whose positions belong to the state."""
-    own = {"updates": learner.update_generator, "exploration": learner.exploration_generator, "replay": learner.replay.generator}
-    return own | {name: part.generator for name, part in learner.learned.items()}
-
-
-def learner_state(learner: Learner, env: Any) -> State:
-    """Everything in a learner but the rows of its buffer; `env` names the environment, in JSON, and is compared when it is restored."""
-    tensors = {**named_weights(learner)}
-    for name, optimizer in optimizers(learner).items():
-        tensors |= optimizer_tensors(name, optimizer)
-    tensors |= {f"generator.{name}": generator.get_state() for name, generator in generators(learner).items()}
-    tensors |= {f"recorder.{name}": value for name, value in learner.recorder.sums.items()}
-    tensors["episode_actions"] = torch.stack(learner.episode_actions) if learner.episode_actions else torch.zeros(0)
-    if learner.obs is not None:
-        tensors["obs"] = torch.as_tensor(learner.obs)
-    facts = {
-        "env": env, "config": learner.config.to_dict(), "counters": {name: getattr(learner, name) for name in COUNTERS},
-        "normalizer": normalizer_to_dict(learner.normalizer),
-        "recorder": {"counts": learner.recorder.counts, "episode": learner.recorder.episode},
-    }
-    return State(learner.num_timesteps, tensors, facts)
-
-# %% ../../nbs/engine/resume.ipynb #011-py
-def check_state(learner: Learner, env: Any, state: State) -> None:
-    """Raise `ValueError` unless a state belongs to this environment and these settings and its tensors fit."""
-    if state.facts.get("env") != env or saved_settings(state.facts.get("config", {})) != learner.config.to_dict():
-        raise ValueError("the checkpoint belongs to another environment or to other settings.")
-    if set(state.facts.get("counters", ())) - {"resets"} != set(COUNTERS):  # earlier versions counted resets, too
-        raise ValueError("the checkpoint's counters are not those of this version.")
-    expected = {**named_weights(learner)} | {f"generator.{name}": g.get_state() for name, g in generators(learner).items()}
-    for name, optimizer in optimizers(learner).items():
-        if any(key.startswith(f"{name}.") for key in state.tensors):
-            expected |= expected_moments(name, optimizer)
-    free = [key for key in state.tensors if key.startswith("recorder.") or key in ("episode_actions", "obs")]
-    check_tensors({key: tensor for key, tensor in state.tensors.items() if key not in free}, expected)
-
-
-def restore_learner(learner: Learner, env: Any, state: State) -> None:
-    """Bring a fresh learner to a saved state; rows and environment are brought back apart. Raises `ValueError`, nothing changed."""
-    check_state(learner, env, state)
-    normalizer = normalizer_from_dict(state.facts["normalizer"])
-    weights = named_weights(learner)
-    restore_weights(learner, {name: state.tensors[name] for name in weights})
-    for name, optimizer in optimizers(learner).items():
-        restore_optimizer(name, optimizer, state.tensors)
-    for name, generator in generators(learner).items():
-        generator.set_state(state.tensors[f"generator.{name}"])
-    learner.recorder.sums = {name.removeprefix("recorder."): value.clone() for name, value in state.tensors.items()
-                             if name.startswith("recorder.")}
-    learner.recorder.counts = dict(state.facts["recorder"]["counts"])
-    learner.recorder.episode = dict(state.facts["recorder"]["episode"])
-    for name in COUNTERS:
-        setattr(learner, name, state.facts["counters"][name])
-    learner.normalizer = normalizer
-    learner.obs = state.tensors["obs"].numpy().copy() if "obs" in state.tensors else None
-    learner.episode_actions = list(state.tensors["episode_actions"].unbind())
+__all__ = ['stored_rewards', 'played_again', 'replay_episode']
 
 # %% ../../nbs/engine/resume.ipynb #013-py
 def stored_rewards(learner: Learner) -> np.ndarray:
