@@ -17,7 +17,7 @@ import tyro
 
 from mage_edu import MAGEAgent
 from mage_edu.agent import follow
-from mage_edu.engine.train import act
+from mage_edu.engine.steps import act
 from mage_edu.evaluate import rollout_frames
 
 

@@ -30,9 +30,12 @@ import tyro
 
 from mage_edu.engine import kernels
 from mage_edu.engine.bench import NoEvaluation, Product, alternate, filled_learner, prepared, product_inputs, turn
+from mage_edu.engine.build import build_optimizer, frozen_copy
 from mage_edu.engine.kernels import by_onednn
+from mage_edu.engine.learner import Learner
+from mage_edu.engine.rounds import agent_update
 from mage_edu.engine.storage import rows_as_text, write_atomic
-from mage_edu.engine.train import Learner, agent_update, build_optimizer, frozen_copy, train
+from mage_edu.engine.train import train
 from mage_edu.envs import make_env
 from mage_edu.networks import init_layers
 
@@ -199,7 +202,7 @@ class Compiling:
     def run(self) -> None:
         """Measure and write."""
         code = (
-            "import sys, time, torch; torch.set_num_threads(int(sys.argv[2])); from mage_edu.engine.bench import filled_learner; from mage_edu.engine.train import compile_learner\n"
+            "import sys, time, torch; torch.set_num_threads(int(sys.argv[2])); from mage_edu.engine.bench import filled_learner; from mage_edu.engine.build import compile_learner\n"
             "learner = filled_learner(sys.argv[1], 'HalfCheetah-v5', 0); begin = time.perf_counter(); assert compile_learner(learner); print(time.perf_counter() - begin)"
         )
         rows = []
@@ -363,7 +366,8 @@ class Peers:
         """Ours (compiled), our environment, and theirs with a filled buffer."""
         from sb3 import Setting, our_agent, their_model
 
-        from mage_edu.engine.train import compile_learner, environment_step
+        from mage_edu.engine.build import compile_learner
+        from mage_edu.engine.steps import environment_step
 
         setting = Setting(width=widths[0], batch_size=256)
         agent = our_agent("HalfCheetah-v5", setting, 0)

@@ -72,7 +72,10 @@ def expand(text: str, known: dict[str, tuple[int, str]]) -> str:
     """Markdown in which formulas hold no macro of ours, no `\\operatorname`, which GitHub refuses, and no `<` that looks like a tag's."""
 
     def plain(found: re.Match) -> str:
-        tex = put_in(found[0], known).replace(r"\operatorname{", r"\mathrm{")
+        tex = re.sub(
+            r"\\operatorname\{(\w+)\}(?= *[\\A-Za-z])(?! *\\(?:big|left))", r"\\mathrm{\1}\\,", put_in(found[0], known)
+        )
+        tex = tex.replace(r"\operatorname{", r"\mathrm{")
         return re.sub(r"(?<=\S)<(?=[A-Za-z/!])", " < ", tex)
 
     pieces = CODE.split(text)

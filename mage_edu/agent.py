@@ -15,6 +15,7 @@ import torch
 
 from .config import Config, make_config, whole_number
 from .dynamics import DynamicsBuilder
+from .engine.build import build_learner, compile_learner, missing_function
 from .engine.checkpoint import Checkpoints, continued, cut_tables, fill_replay, newest_checkpoint
 from .engine.diagnostics import Diagnoser
 from mage_edu.engine.environments import (
@@ -31,9 +32,12 @@ from mage_edu.engine.environments import (
     mujoco,
     registering_module,
 )
+from .engine.health import Divergence
 from .engine.kernels import check_compile, compile_pays, onednn_pays
+from .engine.learner import Learner
 from .engine.recorded import read_recorded
 from .engine.resume import learner_state, named_weights, replay_episode, restore_learner, restore_weights
+from .engine.steps import act, use_recorded
 from mage_edu.engine.storage import (
     RunFolder,
     at_home,
@@ -45,17 +49,7 @@ from mage_edu.engine.storage import (
     write_figure,
     write_video,
 )
-from mage_edu.engine.train import (
-    Divergence,
-    Learner,
-    act,
-    build_learner,
-    compile_learner,
-    first_interrupt,
-    missing_function,
-    train,
-    use_recorded,
-)
+from .engine.train import first_interrupt, train
 from .engine.worlds import OneWorld, Recipe, other_world, some
 from .envs import TransitionFn, make_env
 from .evaluate import Evaluator, Policy, plot_curves, rollout_frames

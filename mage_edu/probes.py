@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from .config import Config, make_config
+from .engine.build import build_actor, build_critic, build_optimizer, frozen_copy
 from .engine.tasks import TASKS
-from .engine.train import build_actor, build_critic, build_optimizer, frozen_copy
 from .envs import ActionScale, Task, TransitionFn, make_env, never
 from .loop import AgentNetworks, update_agent
 from .replay import Normalizer, ReplayBuffer

@@ -7,7 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mage_edu.config import make_config
 from mage_edu.engine.bench import alternate, batch_products, bench, dynamics_batches, flops, update_products
-from mage_edu.engine.train import agent_update, build_learner, environment_step
+from mage_edu.engine.build import build_learner
+from mage_edu.engine.rounds import agent_update
+from mage_edu.engine.steps import environment_step
 from mage_edu.envs import make_env
 
 

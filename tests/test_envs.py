@@ -13,8 +13,8 @@ import torch
 from mage_edu import MAGEAgent
 from mage_edu.engine import environments
 from mage_edu.engine.environments import arguments_of, is_remakeable, time_limit
+from mage_edu.engine.steps import in_env_units
 from mage_edu.engine.tasks import TASKS
-from mage_edu.engine.train import in_env_units
 from mage_edu.engine.worlds import OneWorld
 from mage_edu.envs import TASKS as LESSON_TASKS
 from mage_edu.envs import ActionScale, PrependVelocity, make_env, reward_fn, termination_fn

@@ -19,9 +19,11 @@ from test_updates import (
 
 from mage_edu import MAGEAgent
 from mage_edu.config import ALGORITHMS, make_config
+from mage_edu.engine.build import build_learner
 from mage_edu.engine.plain import plain_actor_loss
 from mage_edu.engine.resume import named_weights
-from mage_edu.engine.train import agent_update, build_learner, environment_step
+from mage_edu.engine.rounds import agent_update
+from mage_edu.engine.steps import environment_step
 from mage_edu.envs import make_env
 from mage_edu.targets import TargetNoise, bootstrapped_target, draw_noise, target_and_action_gradient
 from mage_edu.updates import actor_gradients, critic_gradients

@@ -7,7 +7,8 @@ import torch
 
 from mage_edu import MAGEAgent
 from mage_edu.config import make_config
-from mage_edu.engine import kernels, train
+from mage_edu.engine import build, kernels
+from mage_edu.engine.build import build_learner, compile_learner
 from mage_edu.engine.kernels import (
     EAGER,
     by_onednn,
@@ -20,14 +21,8 @@ from mage_edu.engine.kernels import (
     onednn_pays,
     optimizer_step,
 )
-from mage_edu.engine.train import (
-    agent_update,
-    build_learner,
-    compile_learner,
-    dynamics_update,
-    environment_step,
-    refresh_normalizers,
-)
+from mage_edu.engine.rounds import agent_update, dynamics_update, refresh_normalizers
+from mage_edu.engine.steps import environment_step
 from mage_edu.envs import ActionScale, make_env
 from mage_edu.networks import apply_gradients
 from mage_edu.targets import draw_actor_noise, draw_noise
@@ -251,7 +246,7 @@ def test_other_words_for_compile_are_refused(wrong, tmp_path):
     with pytest.raises(ValueError, match="compile=.*expected True, False or 'auto'"):
         MAGEAgent("Pendulum-v1", "mage", "tiny", out=tmp_path / "run", compile=wrong)
     assert not (tmp_path / "run").exists()
-    assert train.EAGER is EAGER
+    assert build.EAGER is EAGER
 
 
 class Schedule:

@@ -8,24 +8,16 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent, make_config, make_env
+from mage_edu.engine.build import build_learner, compile_learner
 from mage_edu.engine.environments import EnvironmentFault
+from mage_edu.engine.health import Divergence, check_health
 from mage_edu.engine.learned import held_out_rows, mean_output, platt, training_rows
 from mage_edu.engine.plain import plain_critic_loss
 from mage_edu.engine.recorded import ARRAYS, read_arrays, record, write_arrays
 from mage_edu.engine.resume import learner_state, named_weights
+from mage_edu.engine.rounds import dynamics_update, learned_quality, learned_update, refresh_normalizers
+from mage_edu.engine.steps import environment_step, use_recorded
 from mage_edu.engine.storage import read_table
-from mage_edu.engine.train import (
-    Divergence,
-    build_learner,
-    check_health,
-    compile_learner,
-    dynamics_update,
-    environment_step,
-    learned_quality,
-    learned_update,
-    refresh_normalizers,
-    use_recorded,
-)
 from mage_edu.envs import reward_fn, termination_fn
 from mage_edu.replay import ReplayBuffer
 from mage_edu.targets import draw_noise

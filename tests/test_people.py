@@ -21,10 +21,10 @@ import torch
 from mage_edu import MAGEAgent, cli, make_config
 from mage_edu.engine import storage
 from mage_edu.engine.environments import as_json, from_json, make_env, plain_value
+from mage_edu.engine.health import Divergence
 from mage_edu.engine.recorded import ARRAYS, read_recorded, record, write_arrays
 from mage_edu.engine.storage import RunFolder, read_json
 from mage_edu.engine.sweep import in_processes, make_jobs, merge_rows, read_sweep, run_sweep
-from mage_edu.engine.train import Divergence
 
 QUICK = dict(
     size="tiny",

@@ -21,9 +21,9 @@ import torch
 
 from mage_edu import MAGEAgent, cli
 from mage_edu.engine.checkpoint import newest_checkpoint
+from mage_edu.engine.health import Divergence
 from mage_edu.engine.resume import named_weights
 from mage_edu.engine.storage import RunFolder, load_agent, read_sealed, write_sealed
-from mage_edu.engine.train import Divergence
 
 FORK = multiprocessing.get_context("fork")  # children begin with torch imported
 SETTINGS = dict(

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent, loop
-from mage_edu.engine import train
+from mage_edu.engine.build import build_optimizer
+from mage_edu.engine.learner import derive_seeds, episode_seed
+from mage_edu.engine.rounds import agent_update
+from mage_edu.engine.steps import in_env_units
 from mage_edu.envs import make_env
 from mage_edu.evaluate import episode_returns
 from mage_edu.replay import Transitions
@@ -79,7 +82,7 @@ def update_both(learner, model, monkeypatch, number):
     monkeypatch.setattr(
         model.replay_buffer, "sample", lambda batch_size, env=None: model.replay_buffer._get_samples(index)
     )
-    train.agent_update(learner)
+    agent_update(learner)
     torch.manual_seed(number)  # their noise is drawn from the global generator, first thing in the update
     model.train(gradient_steps=1, batch_size=SMALL.batch_size)
 
@@ -125,7 +128,7 @@ def test_every_setting_is_seen_by_the_comparison(wrong, monkeypatch):
         for name in ("actor", "critic", "target_actor", "target_critic"):
             getattr(learner, name).activation = "swish"
     if "optimizer" in wrong:
-        learner.critic_optimizer = train.build_optimizer(learner.config, learner.critic, learner.config.critic_lr)
+        learner.critic_optimizer = build_optimizer(learner.config, learner.critic, learner.config.critic_lr)
     for number in range(4):
         update_both(learner, model, monkeypatch, number)
     assert largest_difference(learner, model) > 1e-6
@@ -156,7 +159,7 @@ class SeededEpisodes(gym.Wrapper):
 
     def reset(self, **kwargs):
         self.episodes += 1
-        return self.env.reset(seed=train.episode_seed(self.seed, self.episodes - 1))
+        return self.env.reset(seed=episode_seed(self.seed, self.episodes - 1))
 
 
 class OurDraws:
@@ -166,7 +169,7 @@ class OurDraws:
     """
 
     def __init__(self, learner):
-        self.generator = torch.Generator().manual_seed(train.derive_seeds(learner.config.seed).exploration)
+        self.generator = torch.Generator().manual_seed(derive_seeds(learner.config.seed).exploration)
         self.scale, self.act_dim, self.std = (
             learner.world.scale,
             learner.world.scale.low.numel(),
@@ -176,7 +179,7 @@ class OurDraws:
 
     def warm_up(self):
         self.warming = True
-        return train.in_env_units(self.scale, torch.rand(self.act_dim, generator=self.generator) * 2.0 - 1.0)
+        return in_env_units(self.scale, torch.rand(self.act_dim, generator=self.generator) * 2.0 - 1.0)
 
     def __call__(self):
         if self.warming:
@@ -207,7 +210,7 @@ def test_the_whole_loop_is_the_same_with_the_same_random_numbers(env_id, limit, 
     )  # theirs would begin to learn one step later
     choose = model._sample_action
     monkeypatch.setattr(model, "_sample_action", lambda starts, *rest: choose(setting.warmup_steps, *rest))
-    rows = torch.Generator().manual_seed(train.derive_seeds(3).replay)
+    rows = torch.Generator().manual_seed(derive_seeds(3).replay)
     nothing, updates = torch.zeros(1), [0]
 
     def our_noise(config, batch, obs_dim, act_dim, generator):

@@ -7,6 +7,7 @@ import torch
 from mage_edu import MAGEAgent, make_config
 from mage_edu.engine.diagnostics import play
 from mage_edu.engine.recorded import record, write_arrays
+from mage_edu.engine.rounds import agent_update
 from mage_edu.engine.simulator import (
     FORMULAS,
     MuJoCoStep,
@@ -15,8 +16,8 @@ from mage_edu.engine.simulator import (
     column_difference,
     state_jacobian,
 )
+from mage_edu.engine.steps import simulator_state
 from mage_edu.engine.tasks import TASKS
-from mage_edu.engine.train import agent_update, simulator_state
 from mage_edu.envs import ActionScale, make_env
 from mage_edu.replay import ReplayBuffer
 from mage_edu.targets import TargetNoise, draw_actor_noise, draw_noise, target_and_action_gradient

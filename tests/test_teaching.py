@@ -165,7 +165,7 @@ def test_macros_are_put_in():
     )
     assert known == {r"\E": (0, r"\mathbb{E}"), r"\norm": (1, r"\lVert{#1}\rVert"), r"\d": (0, r"\partial")}
     assert formulas.expand(r"$\E\norm{\d x_{1}}$, `$\E$`, $\operatorname{tr} A$", known) == (
-        r"$\mathbb{E}\lVert{\partial x_{1}}\rVert$, `$\E$`, $\mathrm{tr} A$"
+        r"$\mathbb{E}\lVert{\partial x_{1}}\rVert$, `$\E$`, $\mathrm{tr}\, A$"
     )
     assert formulas.expand(r"$\frac{\d s}{\d a}$", known) == r"$\frac{\partial s}{\partial a}$"
     assert formulas.expand(r"$$\sum_{j<i} x$$ and $a<b$", known) == r"$$\sum_{j < i} x$$ and $a < b$"

@@ -9,20 +9,11 @@ import torch
 
 from mage_edu.config import make_config
 from mage_edu.dynamics import held_out_losses
-from mage_edu.engine.train import (
-    Recorder,
-    act,
-    agent_update,
-    begin_episode,
-    build_learner,
-    derive_seeds,
-    dynamics_due,
-    dynamics_update,
-    environment_step,
-    episode_seed,
-    ready,
-    train,
-)
+from mage_edu.engine.build import build_learner
+from mage_edu.engine.learner import Recorder, derive_seeds, episode_seed
+from mage_edu.engine.rounds import agent_update, dynamics_due, dynamics_update
+from mage_edu.engine.steps import act, begin_episode, environment_step, ready
+from mage_edu.engine.train import train
 from mage_edu.envs import make_env
 from mage_edu.evaluate import Evaluator
 from mage_edu.targets import Step, TargetNoise, bootstrapped_target

@@ -41,10 +41,14 @@ from torch import Tensor
 
 from ..config import SIZES, Config, make_config, unknown_name
 from ..dynamics import train_dynamics
+from .build import build_learner, compile_learner
 from .kernels import onednn_allowed, onednn_keeps_float32
+from .learner import Learner
 from .plain import plain_actor_loss, plain_critic_loss
+from .rounds import agent_update
+from .steps import environment_step
 from .storage import write_json
-from .train import Learner, agent_update, build_learner, compile_learner, environment_step, train
+from .train import train
 from ..envs import make_env
 from ..networks import apply_gradients
 from ..targets import draw_actor_noise, draw_noise

@@ -14,6 +14,7 @@ import torch
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 from ..config import make_config
+from .build import build_learner
 from mage_edu.engine.environments import (
     EnvironmentFault,
     checked_reset,
@@ -25,7 +26,7 @@ from mage_edu.engine.environments import (
     time_limit,
 )
 from .learned import measured, train_learned
-from .train import build_learner, use_recorded
+from .steps import use_recorded
 from .worlds import Asked, Findings, Make, best_way, random_actions, some, told
 from ..envs import make_env
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from .checkpoint import State
 from .environments import checked_reset, checked_step
+from .learner import Learner, episode_seed
+from .steps import in_env_units
 from .storage import normalizer_from_dict, normalizer_to_dict, saved_settings
-from .train import Learner, episode_seed, in_env_units
 
 # %% auto #0
 __all__ = ['NETWORKS', 'OPTIMIZERS', 'COUNTERS', 'MOMENTS', 'optimizers', 'named_weights', 'check_tensors', 'restore_weights',

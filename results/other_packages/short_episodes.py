@@ -13,7 +13,7 @@ import gymnasium as gym
 import torch
 
 from mage_edu import MAGEAgent, make_env
-from mage_edu.engine.train import act
+from mage_edu.engine.steps import act
 from mage_edu.envs import limited
 from mage_edu.evaluate import Evaluator
 
