@@ -74,6 +74,7 @@ OTHERS = dict(
         ("Pendulum-v1", torch.float64, 1e-9, OTHERS | MODEL),
         ("Hopper-v5", torch.float32, 1e-5, OURS | HALF),
         ("Pendulum-v1", torch.float64, 1e-9, HALF | dict(horizon=2, stored_noise="inferred")),
+        ("InvertedPendulum-v5", torch.float64, 1e-9, OURS | HALF | dict(state_slope_weight=1.0)),
     ],
 )
 def test_compiled_and_eager_updates_agree(env_id, dtype, limit, settings):
