@@ -11,6 +11,7 @@ imports a name when it is first asked for, so that `import mage_edu` costs nothi
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -22,7 +23,7 @@ _HOME = {  # public name: the module that holds it
 __all__ = ["__version__", *_HOME]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -31,6 +32,6 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     """The public face, before and after its names have been imported."""
     return sorted({*globals(), *_HOME})
