@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "nbs").rglob("*.ipynb"))
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "nbs").rglob("*.ipynb"))
 MACHINE = re.compile(r"site-packages|/home/|/root/|/tmp/|[A-Z]:\\\\Users")
 
 
@@ -41,3 +43,17 @@ def test_links_between_notebooks_lead_somewhere(path):
     text = "".join("".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "markdown")
     for link in re.findall(r"\]\(([^)#:]+\.ipynb)[^)]*\)", text):
         assert (path.parent / link).is_file(), link
+
+
+def test_the_first_agent_succeeds_with_nine_of_ten_seeds():
+    """The kept table of lesson 01: the same settings as the lesson's agent, and at least -250 for nine of ten seeds."""
+    with (ROOT / "results" / "first_agent" / "sweep.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    source = "\n".join("".join(cell["source"]) for cell in cells(ROOT / "nbs" / "course" / "01_robot.ipynb"))
+    (settings,) = {row["label"] for row in rows}
+    assert f"--overrides {settings}" in source
+    for setting in settings.split(","):
+        name, value = setting.split("=")
+        assert name == "eval_episodes" or re.search(rf"{name}={float(value):_g}\b", source), setting
+    assert sorted(int(row["seed"]) for row in rows) == list(range(10)) and {row["step"] for row in rows} == {"4400"}
+    assert sum(float(row["return"]) >= -250 for row in rows) >= 9
