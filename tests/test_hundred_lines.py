@@ -89,7 +89,7 @@ def test_one_update_is_the_librarys(lesson, gradient_weight):
         gradient_weight=weight,
         critic_loss="squared",
         discount=lesson["DISCOUNT"],
-        preactivation_weight=lesson["PULL"],
+        preactivation_weight=lesson["PREACTIVATION_WEIGHT"],
         batch_size=BATCH,
         polyak=lesson["TAU"],
     )
