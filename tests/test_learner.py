@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import pytest
 import torch
 
+from mage_edu import MAGEAgent
 from mage_edu.config import make_config
 from mage_edu.engine.build import build_learner
 from mage_edu.engine.learner import MADE, Learner, leaves
@@ -130,3 +131,21 @@ def test_rows_of_another_environment_are_refused():
     columns = {name: torch.zeros(50, 9) for name in state.rows.columns}
     with pytest.raises(ValueError, match="rows of the checkpoint"):
         twin.restore(state._replace(rows=state.rows._replace(columns=columns)))
+
+
+def test_a_run_that_was_cut_before_its_second_checkpoint_goes_on_from_step_0(tmp_path):
+    class Cut(BaseException):
+        pass
+
+    def cut(agent, row):
+        raise Cut
+
+    quick = dict(algorithm="td3", size="tiny", warmup_steps=20, batch_size=16, log_interval=10, eval_interval=40)
+    quick |= dict(eval_episodes=1, checkpoint_interval=40)
+    whole = MAGEAgent("InvertedPendulum-v5", out=tmp_path / "whole", **quick).learn(80)
+    with pytest.raises(Cut):
+        MAGEAgent("InvertedPendulum-v5", out=tmp_path / "cut", **quick).learn(80, callback=cut)
+    assert [path.stem.lstrip("0") for path in (tmp_path / "cut" / "checkpoint").glob("*.json")] == [""]
+    MAGEAgent.load(tmp_path / "cut").learn(80, reset_num_timesteps=False)
+    tables = [(tmp_path / run / "evaluations.csv").read_bytes() for run in ("whole", "cut")]
+    assert tables[0] == tables[1] and whole.num_timesteps == 80

@@ -37,6 +37,9 @@ class Rows(NamedTuple):
 
 def put_rows(replay: ReplayBuffer, rows: Rows) -> None:
     """Put rows into a buffer, as many as it holds. Raises `ValueError` where their columns are not the buffer's."""
+    if rows.added == 0:  # a checkpoint at step 0 has no columns to compare
+        replay.added = 0
+        return
     own = {name: column.shape[1:] for name, column in replay.columns.items()}
     if {name: column.shape[1:] for name, column in rows.columns.items()} != own:
         raise ValueError("the rows of the checkpoint do not fit this environment.")
