@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from .config import Config, make_config, whole_number
-from .dynamics import DynamicsBuilder
-from .engine.build import build_learner, compile_learner, missing_function
+from .engine.build import DynamicsBuilder, build_learner, compile_learner, missing_function
 from .engine.checkpoint import Checkpoints, continued, cut_tables, newest_checkpoint
 from .engine.diagnostics import Diagnoser
 from mage_edu.engine.environments import (

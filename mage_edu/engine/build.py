@@ -13,7 +13,7 @@ from torch import Tensor
 from ..actor import Actor
 from ..config import Config
 from ..critic import Critic
-from ..dynamics import Dynamics, DynamicsBuilder, check_dynamics
+from ..dynamics import Dynamics
 from .environments import look_up
 from .kernels import EAGER, Kernels, Networks, make_kernels, tried_kernels
 from .learned import LearnedPart, LearnedReward, LearnedTermination
@@ -25,9 +25,9 @@ from ..targets import World
 from ..updates import critic_gradients_of
 
 # %% auto #0
-__all__ = ['FORMULAS', 'frozen_copy', 'build_actor', 'build_critic', 'build_dynamics', 'build_optimizer', 'source_of',
-           'missing_function', 'build_learned', 'world_function', 'build_world', 'build_replay', 'eager_kernels',
-           'build_learner', 'compile_learner']
+__all__ = ['DynamicsBuilder', 'INTERFACE', 'FORMULAS', 'frozen_copy', 'build_actor', 'build_critic', 'build_dynamics',
+           'check_dynamics', 'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function',
+           'build_world', 'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
 
 # %% ../../nbs/engine/build.ipynb #buil-05
 def frozen_copy(module: torch.nn.Module) -> torch.nn.Module:
@@ -52,6 +52,32 @@ def build_dynamics(config: Config, obs_dim: int, act_dim: int, generator: torch.
     """The configuration's untrained ensemble."""
     return Dynamics(obs_dim, act_dim, config.members, config.dynamics_layers, config.dynamics_width, config.log_var_min, config.log_var_max,
                     generator, config.dynamics, config.dynamics_sampling, config.dynamics_clip)
+
+# %% ../../nbs/engine/build.ipynb #buil-05d
+DynamicsBuilder = Callable[[Config, int, int, torch.Generator], Dynamics]  # (config, obs_dim, act_dim, generator)
+INTERFACE = ("members", "predict", "sample", "losses", "loss", "set_normalizer")
+
+
+def check_dynamics(dynamics: Dynamics, members: int, obs_dim: int, act_dim: int) -> None:
+    """Raise `ValueError` unless this can stand in for `Dynamics`: its interface, the right shapes, and samples that depend on the action."""
+    missing = [name for name in INTERFACE if not hasattr(dynamics, name)]
+    if not isinstance(dynamics, torch.nn.Module) or missing:
+        raise ValueError(f"dynamics: built a {type(dynamics).__name__}{' without ' + ', '.join(missing) if missing else ''}; expected a torch module "
+                         "with the interface of mage_edu.Dynamics; inherit from it and replace predict.")
+    if dynamics.members != members:
+        raise ValueError(f"dynamics: built with {dynamics.members} members, the configuration says members={members}; they have to agree.")
+    device = next((p.device for p in dynamics.parameters()), torch.device("cpu"))
+    zeros = lambda *shape: torch.zeros(*shape, device=device)
+    with torch.enable_grad():
+        next_obs = dynamics.sample(zeros(2 * members, obs_dim), zeros(2 * members, act_dim).requires_grad_(), zeros(2 * members, obs_dim))
+        batch = zeros(members, 2, obs_dim), zeros(members, 2, act_dim), zeros(members, 2, obs_dim)
+        losses, (mean, _) = dynamics.losses(*batch), dynamics.predict(*batch[:2])
+    shapes = {"sample": (next_obs, (2 * members, obs_dim)), "predict": (mean, (members, 2, obs_dim)), "losses": (losses, (members,))}
+    for name, (result, shape) in shapes.items():
+        if tuple(result.shape) != shape:
+            raise ValueError(f"dynamics: {name} returned shape {tuple(result.shape)}, expected {shape}.")
+    if not (next_obs.requires_grad and losses.requires_grad):
+        raise ValueError("dynamics: sample must be differentiable in the action, and losses in the parameters; do not detach them.")
 
 # %% ../../nbs/engine/build.ipynb #buil-08
 def build_optimizer(config: Config, module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
