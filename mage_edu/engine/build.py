@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 import gymnasium as gym
 import torch
@@ -22,12 +22,13 @@ from .simulator import SimulatedDynamics, SimulatedReplay, SimulatedWorld
 from ..envs import ActionScale, TransitionFn, never, reward_fn, termination_fn
 from ..replay import Normalizer, ReplayBuffer
 from ..targets import World
-from ..updates import critic_gradients_of
+from ..updates import CriticLoss, CriticTarget, StateSlope
 
 # %% auto #0
-__all__ = ['DynamicsBuilder', 'INTERFACE', 'FORMULAS', 'frozen_copy', 'build_actor', 'build_critic', 'build_dynamics',
-           'check_dynamics', 'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function',
-           'build_world', 'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
+__all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticLossFn', 'FORMULAS', 'frozen_copy', 'build_actor', 'build_critic',
+           'build_dynamics', 'check_dynamics', 'critic_gradients_of', 'check_critic_loss', 'build_optimizer',
+           'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world', 'build_replay',
+           'eager_kernels', 'build_learner', 'compile_learner']
 
 # %% ../../nbs/engine/build.ipynb #buil-05
 def frozen_copy(module: torch.nn.Module) -> torch.nn.Module:
@@ -78,6 +79,35 @@ def check_dynamics(dynamics: Dynamics, members: int, obs_dim: int, act_dim: int)
             raise ValueError(f"dynamics: {name} returned shape {tuple(result.shape)}, expected {shape}.")
     if not (next_obs.requires_grad and losses.requires_grad):
         raise ValueError("dynamics: sample must be differentiable in the action, and losses in the parameters; do not detach them.")
+
+# %% ../../nbs/engine/build.ipynb #buil-05e
+CriticLossFn = Callable[[Config, Critic, CriticTarget], CriticLoss]
+
+
+def critic_gradients_of(loss_fn: CriticLossFn) -> Callable[[Config, Critic, CriticTarget], tuple[CriticLoss, Sequence[Tensor]]]:
+    """`critic_gradients` with another loss in the place of `critic_loss`."""
+    def gradients(config: Config, critic: Critic, target: CriticTarget) -> tuple[CriticLoss, Sequence[Tensor]]:
+        loss, parameters = loss_fn(config, critic, target), list(critic.parameters())
+        total = loss.total + sum((0.0 * parameter).sum() for parameter in parameters)
+        return CriticLoss(*(part.detach() for part in loss)), torch.autograd.grad(total, parameters)
+
+    return gradients
+
+
+def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> None:
+    """Call a loss once on zeros. Raises `ValueError` unless it returns a `CriticLoss` whose total can be differentiated."""
+    columns, like = critic.action_columns, critic.weights[0]
+    zeros = lambda *shape: torch.zeros(*shape, dtype=like.dtype, device=like.device)
+    action = zeros(4, columns.stop - columns.start)
+    gradient = torch.zeros_like(action) if config.gradient_weight > 0.0 else None
+    obs = zeros(4, columns.start)
+    state = StateSlope(obs, zeros(4, action.shape[1], obs.shape[1]), zeros(4) + 1.0) if config.state_slope else None
+    with torch.enable_grad():
+        loss = loss_fn(config, critic, CriticTarget(obs, action, zeros(4), gradient, zeros(4) + 1.0, state))
+    if not isinstance(loss, CriticLoss) or not all(isinstance(part, Tensor) and part.ndim == 0 for part in loss):
+        raise ValueError(f"critic_loss: the function returned a {type(loss).__name__}; expected a CriticLoss of three numbers as tensors, total, value and gradient.")
+    if not loss.total.requires_grad:
+        raise ValueError("critic_loss: the total does not depend on the critic's parameters; do not detach it.")
 
 # %% ../../nbs/engine/build.ipynb #buil-08
 def build_optimizer(config: Config, module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
