@@ -14,8 +14,14 @@ import numpy as np
 import torch
 
 from .config import Config, make_config, whole_number
-from .dynamics import DynamicsBuilder
-from .engine.build import build_learner, compile_learner, missing_function
+from mage_edu.engine.build import (
+    CriticLossFn,
+    DynamicsBuilder,
+    build_learner,
+    check_critic_loss,
+    compile_learner,
+    missing_function,
+)
 from .engine.checkpoint import Checkpoints, continued, cut_tables, newest_checkpoint
 from .engine.diagnostics import Diagnoser
 from mage_edu.engine.environments import (
@@ -53,7 +59,6 @@ from .engine.train import first_interrupt, train
 from .engine.worlds import OneWorld, Recipe, other_world, some
 from .envs import TransitionFn, make_env
 from .evaluate import Evaluator, Policy, plot_curves, rollout_frames
-from .updates import CriticLossFn, check_critic_loss
 from .web import write_onnx, write_page
 
 # %% auto #0

@@ -9,14 +9,12 @@ from typing import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .config import Config
 from .networks import Layer, StackedMLP, apply_gradients, mlp
 from .replay import Normalizer, ReplayBuffer
 
 # %% auto #0
-__all__ = ['DynamicsBuilder', 'INTERFACE', 'gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics',
-           'check_dynamics', 'training_places', 'held_out_places', 'dynamics_gradients', 'train_dynamics',
-           'held_out_losses']
+__all__ = ['gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics', 'training_places', 'held_out_places',
+           'dynamics_gradients', 'train_dynamics', 'held_out_losses']
 
 # %% ../nbs/course/11_dynamics.ipynb #006-py
 def gaussian_nll(mean: Tensor, log_var: Tensor, target: Tensor) -> Tensor:
@@ -142,32 +140,6 @@ class Dynamics(NormalizedMLP):
     def loss(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
         """The members' losses, summed; inputs (members, batch, dim)."""
         return self.losses(obs, action, next_obs).sum()
-
-# %% ../nbs/course/11_dynamics.ipynb #038e-py
-DynamicsBuilder = Callable[[Config, int, int, torch.Generator], Dynamics]  # (config, obs_dim, act_dim, generator)
-INTERFACE = ("members", "predict", "sample", "losses", "loss", "set_normalizer")
-
-
-def check_dynamics(dynamics: Dynamics, members: int, obs_dim: int, act_dim: int) -> None:
-    """Raise `ValueError` unless this can stand in for `Dynamics`: its interface, the right shapes, and samples that depend on the action."""
-    missing = [name for name in INTERFACE if not hasattr(dynamics, name)]
-    if not isinstance(dynamics, torch.nn.Module) or missing:
-        raise ValueError(f"dynamics: built a {type(dynamics).__name__}{' without ' + ', '.join(missing) if missing else ''}; expected a torch module "
-                         "with the interface of mage_edu.Dynamics; inherit from it and replace predict.")
-    if dynamics.members != members:
-        raise ValueError(f"dynamics: built with {dynamics.members} members, the configuration says members={members}; they have to agree.")
-    device = next((p.device for p in dynamics.parameters()), torch.device("cpu"))
-    zeros = lambda *shape: torch.zeros(*shape, device=device)
-    with torch.enable_grad():
-        next_obs = dynamics.sample(zeros(2 * members, obs_dim), zeros(2 * members, act_dim).requires_grad_(), zeros(2 * members, obs_dim))
-        batch = zeros(members, 2, obs_dim), zeros(members, 2, act_dim), zeros(members, 2, obs_dim)
-        losses, (mean, _) = dynamics.losses(*batch), dynamics.predict(*batch[:2])
-    shapes = {"sample": (next_obs, (2 * members, obs_dim)), "predict": (mean, (members, 2, obs_dim)), "losses": (losses, (members,))}
-    for name, (result, shape) in shapes.items():
-        if tuple(result.shape) != shape:
-            raise ValueError(f"dynamics: {name} returned shape {tuple(result.shape)}, expected {shape}.")
-    if not (next_obs.requires_grad and losses.requires_grad):
-        raise ValueError("dynamics: sample must be differentiable in the action, and losses in the parameters; do not detach them.")
 
 # %% ../nbs/course/11_dynamics.ipynb #038b-py
 def training_places(replay: ReplayBuffer, period: int, *shape: int) -> Tensor:

@@ -3,7 +3,7 @@
 # %% ../nbs/course/15_updates.ipynb #002-py
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Sequence
+from typing import NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -26,10 +26,10 @@ from mage_edu.targets import (
 )
 
 # %% auto #0
-__all__ = ['LOSSES', 'CriticLossFn', 'StateSlope', 'CriticTarget', 'value_target', 'gradient_target', 'stored_target',
-           'target_and_slopes', 'imagined_target', 'split_batch', 'concatenated', 'critic_target', 'huber',
-           'half_square', 'CriticLoss', 'critic_loss_with_state', 'critic_loss', 'actor_loss', 'critic_gradients',
-           'actor_gradients', 'critic_gradients_of', 'check_critic_loss', 'polyak_update']
+__all__ = ['LOSSES', 'StateSlope', 'CriticTarget', 'value_target', 'gradient_target', 'stored_target', 'target_and_slopes',
+           'imagined_target', 'split_batch', 'concatenated', 'critic_target', 'huber', 'half_square', 'CriticLoss',
+           'critic_loss_with_state', 'critic_loss', 'actor_loss', 'critic_gradients', 'actor_gradients',
+           'polyak_update']
 
 # %% ../nbs/course/15_updates.ipynb #008-py
 class StateSlope(NamedTuple):
@@ -221,35 +221,6 @@ def actor_gradients(config: Config, world: World | None, actor: Actor, critic: C
     """The actor's loss without its graph, and its gradients in the order of `actor.parameters()`."""
     loss = actor_loss(config, world, actor, critic, obs, noise)
     return loss.detach(), torch.autograd.grad(loss, list(actor.parameters()))
-
-# %% ../nbs/course/15_updates.ipynb #040b-py
-CriticLossFn = Callable[[Config, Critic, CriticTarget], CriticLoss]
-
-
-def critic_gradients_of(loss_fn: CriticLossFn) -> Callable[[Config, Critic, CriticTarget], tuple[CriticLoss, Sequence[Tensor]]]:
-    """`critic_gradients` with another loss in the place of `critic_loss`."""
-    def gradients(config: Config, critic: Critic, target: CriticTarget) -> tuple[CriticLoss, Sequence[Tensor]]:
-        loss, parameters = loss_fn(config, critic, target), list(critic.parameters())
-        total = loss.total + sum((0.0 * parameter).sum() for parameter in parameters)
-        return CriticLoss(*(part.detach() for part in loss)), torch.autograd.grad(total, parameters)
-
-    return gradients
-
-
-def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> None:
-    """Call a loss once on zeros. Raises `ValueError` unless it returns a `CriticLoss` whose total can be differentiated."""
-    columns, like = critic.action_columns, critic.weights[0]
-    zeros = lambda *shape: torch.zeros(*shape, dtype=like.dtype, device=like.device)
-    action = zeros(4, columns.stop - columns.start)
-    gradient = torch.zeros_like(action) if config.gradient_weight > 0.0 else None
-    obs = zeros(4, columns.start)
-    state = StateSlope(obs, zeros(4, action.shape[1], obs.shape[1]), zeros(4) + 1.0) if config.state_slope else None
-    with torch.enable_grad():
-        loss = loss_fn(config, critic, CriticTarget(obs, action, zeros(4), gradient, zeros(4) + 1.0, state))
-    if not isinstance(loss, CriticLoss) or not all(isinstance(part, Tensor) and part.ndim == 0 for part in loss):
-        raise ValueError(f"critic_loss: the function returned a {type(loss).__name__}; expected a CriticLoss of three numbers as tensors, total, value and gradient.")
-    if not loss.total.requires_grad:
-        raise ValueError("critic_loss: the total does not depend on the critic's parameters; do not detach it.")
 
 # %% ../nbs/course/15_updates.ipynb #044-py
 @torch.no_grad()

@@ -9,7 +9,6 @@ import torch
 from mage_edu.dynamics import (
     Dynamics,
     NormalizedMLP,
-    check_dynamics,
     dynamics_gradients,
     even_shares,
     gaussian_nll,
@@ -18,6 +17,7 @@ from mage_edu.dynamics import (
     train_dynamics,
     training_places,
 )
+from mage_edu.engine.build import check_dynamics
 from mage_edu.engine.plain import plain_next_obs
 from mage_edu.envs import make_env
 from mage_edu.replay import Normalizer, ReplayBuffer

@@ -8,9 +8,10 @@ import torch
 from test_updates import BATCH, MEMBERS, make_pieces, target_of
 
 from mage_edu import CriticLoss, CriticTarget, Dynamics, MAGEAgent, make_config
+from mage_edu.engine.build import critic_gradients_of
 from mage_edu.engine.kernels import EAGER
 from mage_edu.engine.learner import named_weights
-from mage_edu.updates import critic_gradients, critic_gradients_of, critic_loss, huber
+from mage_edu.updates import critic_gradients, critic_loss, huber
 
 SETTINGS = dict(
     size="tiny",

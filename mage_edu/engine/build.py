@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 import gymnasium as gym
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..actor import Actor
 from ..config import Config
 from ..critic import Critic
-from ..dynamics import Dynamics, DynamicsBuilder, check_dynamics
+from ..dynamics import Dynamics
 from .environments import look_up
 from .kernels import EAGER, Kernels, Networks, make_kernels, tried_kernels
 from .learned import LearnedPart, LearnedReward, LearnedTermination
@@ -22,12 +22,13 @@ from .simulator import SimulatedDynamics, SimulatedReplay, SimulatedWorld
 from ..envs import ActionScale, TransitionFn, never, reward_fn, termination_fn
 from ..replay import Normalizer, ReplayBuffer
 from ..targets import World
-from ..updates import critic_gradients_of
+from ..updates import CriticLoss, CriticTarget, StateSlope
 
 # %% auto #0
-__all__ = ['FORMULAS', 'frozen_copy', 'build_actor', 'build_critic', 'build_dynamics', 'build_optimizer', 'source_of',
-           'missing_function', 'build_learned', 'world_function', 'build_world', 'build_replay', 'eager_kernels',
-           'build_learner', 'compile_learner']
+__all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticLossFn', 'FORMULAS', 'frozen_copy', 'build_actor', 'build_critic',
+           'build_dynamics', 'check_dynamics', 'critic_gradients_of', 'check_critic_loss', 'build_optimizer',
+           'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world', 'build_replay',
+           'eager_kernels', 'build_learner', 'compile_learner']
 
 # %% ../../nbs/engine/build.ipynb #buil-05
 def frozen_copy(module: torch.nn.Module) -> torch.nn.Module:
@@ -52,6 +53,61 @@ def build_dynamics(config: Config, obs_dim: int, act_dim: int, generator: torch.
     """The configuration's untrained ensemble."""
     return Dynamics(obs_dim, act_dim, config.members, config.dynamics_layers, config.dynamics_width, config.log_var_min, config.log_var_max,
                     generator, config.dynamics, config.dynamics_sampling, config.dynamics_clip)
+
+# %% ../../nbs/engine/build.ipynb #buil-05d
+DynamicsBuilder = Callable[[Config, int, int, torch.Generator], Dynamics]  # (config, obs_dim, act_dim, generator)
+INTERFACE = ("members", "predict", "sample", "losses", "loss", "set_normalizer")
+
+
+def check_dynamics(dynamics: Dynamics, members: int, obs_dim: int, act_dim: int) -> None:
+    """Raise `ValueError` unless this can stand in for `Dynamics`: its interface, the right shapes, and samples that depend on the action."""
+    missing = [name for name in INTERFACE if not hasattr(dynamics, name)]
+    if not isinstance(dynamics, torch.nn.Module) or missing:
+        raise ValueError(f"dynamics: built a {type(dynamics).__name__}{' without ' + ', '.join(missing) if missing else ''}; expected a torch module "
+                         "with the interface of mage_edu.Dynamics; inherit from it and replace predict.")
+    if dynamics.members != members:
+        raise ValueError(f"dynamics: built with {dynamics.members} members, the configuration says members={members}; they have to agree.")
+    device = next((p.device for p in dynamics.parameters()), torch.device("cpu"))
+    zeros = lambda *shape: torch.zeros(*shape, device=device)
+    with torch.enable_grad():
+        next_obs = dynamics.sample(zeros(2 * members, obs_dim), zeros(2 * members, act_dim).requires_grad_(), zeros(2 * members, obs_dim))
+        batch = zeros(members, 2, obs_dim), zeros(members, 2, act_dim), zeros(members, 2, obs_dim)
+        losses, (mean, _) = dynamics.losses(*batch), dynamics.predict(*batch[:2])
+    shapes = {"sample": (next_obs, (2 * members, obs_dim)), "predict": (mean, (members, 2, obs_dim)), "losses": (losses, (members,))}
+    for name, (result, shape) in shapes.items():
+        if tuple(result.shape) != shape:
+            raise ValueError(f"dynamics: {name} returned shape {tuple(result.shape)}, expected {shape}.")
+    if not (next_obs.requires_grad and losses.requires_grad):
+        raise ValueError("dynamics: sample must be differentiable in the action, and losses in the parameters; do not detach them.")
+
+# %% ../../nbs/engine/build.ipynb #buil-05e
+CriticLossFn = Callable[[Config, Critic, CriticTarget], CriticLoss]
+
+
+def critic_gradients_of(loss_fn: CriticLossFn) -> Callable[[Config, Critic, CriticTarget], tuple[CriticLoss, Sequence[Tensor]]]:
+    """`critic_gradients` with another loss in the place of `critic_loss`."""
+    def gradients(config: Config, critic: Critic, target: CriticTarget) -> tuple[CriticLoss, Sequence[Tensor]]:
+        loss, parameters = loss_fn(config, critic, target), list(critic.parameters())
+        total = loss.total + sum((0.0 * parameter).sum() for parameter in parameters)
+        return CriticLoss(*(part.detach() for part in loss)), torch.autograd.grad(total, parameters)
+
+    return gradients
+
+
+def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> None:
+    """Call a loss once on zeros. Raises `ValueError` unless it returns a `CriticLoss` whose total can be differentiated."""
+    columns, like = critic.action_columns, critic.weights[0]
+    zeros = lambda *shape: torch.zeros(*shape, dtype=like.dtype, device=like.device)
+    action = zeros(4, columns.stop - columns.start)
+    gradient = torch.zeros_like(action) if config.gradient_weight > 0.0 else None
+    obs = zeros(4, columns.start)
+    state = StateSlope(obs, zeros(4, action.shape[1], obs.shape[1]), zeros(4) + 1.0) if config.state_slope else None
+    with torch.enable_grad():
+        loss = loss_fn(config, critic, CriticTarget(obs, action, zeros(4), gradient, zeros(4) + 1.0, state))
+    if not isinstance(loss, CriticLoss) or not all(isinstance(part, Tensor) and part.ndim == 0 for part in loss):
+        raise ValueError(f"critic_loss: the function returned a {type(loss).__name__}; expected a CriticLoss of three numbers as tensors, total, value and gradient.")
+    if not loss.total.requires_grad:
+        raise ValueError("critic_loss: the total does not depend on the critic's parameters; do not detach it.")
 
 # %% ../../nbs/engine/build.ipynb #buil-08
 def build_optimizer(config: Config, module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
