@@ -49,11 +49,8 @@ train: install ## train MAGE on HalfCheetah-v5; prints where the curve and the v
 # One thread each: the workers share the cores, and a sum split over threads can differ in its last bits.
 test test-notebooks test-slow test-handout test-student test-browser: export OMP_NUM_THREADS = 1
 
-test: install ## check everything: the library equals the notebooks, the code is clean, the notebooks run, the tests pass
+test: lint ## check everything: the library equals the notebooks, the code is clean, the notebooks run, the tests pass
 	$(BIN)/python tests/check_export.py
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/python tests/run_notebooks.py
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 

@@ -28,8 +28,7 @@ from mage_edu.targets import (
 # %% auto #0
 __all__ = ['LOSSES', 'StateSlope', 'CriticTarget', 'value_target', 'gradient_target', 'stored_target', 'target_and_slopes',
            'imagined_target', 'split_batch', 'concatenated', 'critic_target', 'huber', 'half_square', 'CriticLoss',
-           'critic_loss_with_state', 'critic_loss', 'actor_loss', 'critic_gradients', 'actor_gradients',
-           'polyak_update']
+           'state_slope_loss', 'critic_loss', 'actor_loss', 'critic_gradients', 'actor_gradients', 'polyak_update']
 
 # %% ../nbs/course/15_updates.ipynb #008-py
 class StateSlope(NamedTuple):
@@ -165,19 +164,11 @@ class CriticLoss(NamedTuple):
     gradient: Tensor  # 0 where no gradient is matched
 
 
-def critic_loss_with_state(config: Config, critic: Critic, target: CriticTarget, state: StateSlope) -> CriticLoss:
-    """`critic_loss`, and the loss of the norm of the on-policy TD error's slope in the state, weighted with `state_slope_weight`, in the total."""
-    loss = LOSSES[config.critic_loss]
-    value, of_state, of_action = critic.value_and_gradients(target.obs, target.action)
-    value_loss = loss(target.value - value).mean()
+def state_slope_loss(config: Config, state: StateSlope, of_state: Tensor, of_action: Tensor) -> Tensor:
+    """The loss of the norm of the on-policy TD error's slope in the state; `of_state` and `of_action` (members, batch, dim) are the critic's gradients."""
     on_policy = of_state + torch.einsum("bao,mba->mbo", state.policy, of_action)  # of Q(s, a(s))
-    state_error = torch.linalg.vector_norm(state.gradient - on_policy, dim=-1)
-    total = config.value_weight * value_loss + config.state_slope_weight * (state.mask * loss(state_error)).mean()
-    if target.gradient is None:
-        return CriticLoss(total, value_loss.detach(), torch.zeros_like(value_loss))
-    gradient_error = torch.linalg.vector_norm(target.gradient - of_action, dim=-1)
-    gradient_loss = (target.gradient_mask * loss(gradient_error)).mean()
-    return CriticLoss(total + config.gradient_weight * gradient_loss, value_loss.detach(), gradient_loss.detach())
+    error = torch.linalg.vector_norm(state.gradient - on_policy, dim=-1)
+    return (state.mask * LOSSES[config.critic_loss](error)).mean()
 
 
 def critic_loss(config: Config, critic: Critic, target: CriticTarget) -> CriticLoss:
@@ -188,16 +179,20 @@ def critic_loss(config: Config, critic: Critic, target: CriticTarget) -> CriticL
     """
     loss = LOSSES[config.critic_loss]
     if target.state is not None:
-        return critic_loss_with_state(config, critic, target, target.state)
-    if target.gradient is None:
-        value_loss = loss(target.value - critic(target.obs, target.action)).mean()
-        return CriticLoss(config.value_weight * value_loss, value_loss.detach(), torch.zeros_like(value_loss))
-    value, gradient = critic.value_and_action_gradient(target.obs, target.action)
+        value, of_state, of_action = critic.value_and_gradients(target.obs, target.action)
+    elif target.gradient is not None:
+        value, of_action = critic.value_and_action_gradient(target.obs, target.action)
+    else:
+        value = critic(target.obs, target.action)
     value_loss = loss(target.value - value).mean()
-    gradient_error = torch.linalg.vector_norm(target.gradient - gradient, dim=-1)
+    total = config.value_weight * value_loss
+    if target.state is not None:
+        total = total + config.state_slope_weight * state_slope_loss(config, target.state, of_state, of_action)
+    if target.gradient is None:
+        return CriticLoss(total, value_loss.detach(), torch.zeros_like(value_loss))
+    gradient_error = torch.linalg.vector_norm(target.gradient - of_action, dim=-1)
     gradient_loss = (target.gradient_mask * loss(gradient_error)).mean()
-    total = config.value_weight * value_loss + config.gradient_weight * gradient_loss
-    return CriticLoss(total, value_loss.detach(), gradient_loss.detach())
+    return CriticLoss(total + config.gradient_weight * gradient_loss, value_loss.detach(), gradient_loss.detach())
 
 # %% ../nbs/course/15_updates.ipynb #033-py
 def actor_loss(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor) -> Tensor:

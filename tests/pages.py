@@ -1,8 +1,11 @@
-"""What the tests of the page share: the site's small agents, two that need no training, and what Python says they do."""
+"""What the tests of the page share: the browser's flags, a server of files, the site's small agents, two that need no training, and what Python says they do."""
 
 from __future__ import annotations
 
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,16 @@ from mage_edu.web import add_robot, read_agent, write_agent
 
 ROOT = Path(__file__).resolve().parent.parent
 AGENTS = ROOT / "results" / "web"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 LINEAR = {  # task, and the gain of an actor tanh(gain @ obs) that lasts for a whole episode: it balances, it stands still
     "balance": ("InvertedPendulum-v5", [[0.3, 5.0, 0.5, 1.0]]),
@@ -26,6 +39,20 @@ LINEAR = {  # task, and the gain of an actor tanh(gain @ obs) that lasts for a w
         ],
     ),
 }
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A file server that writes nothing, as a browser expects of one: scripts with their type, nothing kept."""
+
+    def log_message(self, *arguments) -> None:
+        pass
+
+
+def serve(folder: Path) -> tuple[ThreadingHTTPServer, str]:
+    """A running server of a folder and its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, f"http://127.0.0.1:{server.server_port}/"
 
 
 def linear_actor(gain: torch.Tensor) -> Actor:

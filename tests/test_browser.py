@@ -11,17 +11,15 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Iterator, NamedTuple
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
+from pages import FLAGS, serve
 from test_site import build_site
 
 playwright = pytest.importorskip(
@@ -31,16 +29,6 @@ playwright = pytest.importorskip(
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 EXPLORERS = {  # by name: the lesson, and the last line of the cell that shows it
     "wave": ("05_right_values_wrong_slope", "wave"),
     "game": ("06_another_game", "game"),
@@ -70,20 +58,6 @@ class Visit(NamedTuple):
     complaints: list[str]
     links: list[str]
     ids: set[str]
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """A file server that writes nothing, as a browser expects of one: scripts with their type, nothing kept."""
-
-    def log_message(self, *arguments) -> None:
-        pass
-
-
-def serve(folder: Path) -> tuple[ThreadingHTTPServer, str]:
-    """A running server of a folder and its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, f"http://127.0.0.1:{server.server_port}/"
 
 
 @pytest.fixture(scope="module")

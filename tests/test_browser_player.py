@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from pages import AGENTS, LINEAR, copy_agent, episode
+from pages import AGENTS, FLAGS, LINEAR, copy_agent, episode, serve
 
 from mage_edu import web
 
 pytestmark = pytest.mark.browser
 sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 STEPS = 1000
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """A web server that says nothing."""
-
-    def log_message(self, *arguments):
-        pass
 
 
 class Site(NamedTuple):
@@ -65,9 +45,8 @@ def site(tmp_path_factory) -> Site:
     (folder / "missing.html").write_text(
         page.replace('data-agents="agent"', 'data-agents="agents/nobody"'), encoding="utf-8"
     )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield Site(f"http://127.0.0.1:{server.server_port}", folder)
+    server, address = serve(folder)
+    yield Site(address.rstrip("/"), folder)
     server.shutdown()
 
 

@@ -27,11 +27,20 @@ class Rows(NamedTuple):
     added: int  # rows ever added
     columns: Mapping[str, Tensor]  # (capacity, ...) each; those of a learner's state are the buffer's own, not copies
 
+    @property
+    def capacity(self) -> int:
+        """The most rows that the ring holds."""
+        return len(next(iter(self.columns.values())))
+
+    @property
+    def oldest(self) -> int:
+        """The number of the first row that is still there."""
+        return max(0, self.added - self.capacity)
+
     def since(self, start: int) -> tuple[range, dict[str, Tensor]]:
         """The numbers of the rows from row `start` on that are still there, and the rows themselves by column, in order."""
-        capacity = len(next(iter(self.columns.values())))
-        numbers = range(max(start, self.added - capacity), self.added)
-        places = [number % capacity for number in numbers]
+        numbers = range(max(start, self.oldest), self.added)
+        places = [number % self.capacity for number in numbers]
         return numbers, {name: column[places].cpu() for name, column in self.columns.items()}
 
 
@@ -119,8 +128,7 @@ class Checkpoints:
     def write_files(self, state: State) -> tuple[list[tuple[int, int]], dict[str, str]]:
         """Write the tensors and the rows that are not on the disk yet; all chunks, and the digest of every file."""
         old = self.newest or {"added": 0, "chunks": [], "files": {}}
-        oldest = state.rows.since(0)[0].start
-        chunks = [tuple(chunk) for chunk in old["chunks"] if chunk[1] > oldest]
+        chunks = [tuple(chunk) for chunk in old["chunks"] if chunk[1] > state.rows.oldest]
         files = {chunk_name(chunk): old["files"][chunk_name(chunk)] for chunk in chunks}
         numbers, rows = state.rows.since(old["added"])
         new = {state_name(state.step): dict(state.tensors)}
