@@ -13,7 +13,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .storage import digest, explain_write_errors, read_sealed, sync_file, write_atomic, write_sealed
+from mage_edu.engine.storage import (
+    digest,
+    explain_write_errors,
+    read_sealed,
+    sync_file,
+    sync_folder,
+    write_atomic,
+    write_sealed,
+)
 from ..replay import ReplayBuffer
 
 # %% auto #0
@@ -117,6 +125,8 @@ class Checkpoints:
             chunks, files = self.write_files(state)
             for table in self.tables:
                 sync_file(table)
+            for folder in {self.folder.parent, *(table.parent for table in self.tables)}:
+                sync_folder(folder)  # the names of the tables, and of the checkpoints' folder
             manifest = {
                 "step": state.step, "facts": dict(state.facts), "added": state.rows.added, "chunks": chunks, "files": files,
                 "tables": {table.name: seen(table) for table in self.tables},

@@ -245,6 +245,7 @@ def new_folders(path: Path) -> Iterator[None]:
         for folder in reversed(missing):
             folder.mkdir(exist_ok=folder != path)  # another run may make the parents in the same moment, not the folder itself
             made.append(folder)
+            sync_folder(folder.parent)  # else a power cut takes the folder, with all that is in it
         yield
     except BaseException:
         for folder in reversed(made):
@@ -405,6 +406,7 @@ def replace_folder(new: Path, path: Path) -> None:
         if aside.exists():
             os.replace(aside, path)
         raise
+    sync_folder(path.parent)  # a power cut must not keep the removal below and lose the rename
     if aside.exists():
         shutil.rmtree(aside)
 

@@ -316,6 +316,4 @@ def put(state: dict[str, bytes | None], root: Path) -> None:
 
 def look(root: Path) -> dict[str, bytes | None]:
     """What stands below a folder, by path."""
-    return {
-        path.relative_to(root).as_posix(): None if path.is_dir() else path.read_bytes() for path in root.rglob("*")
-    }
+    return {path.relative_to(root).as_posix(): None if path.is_dir() else path.read_bytes() for path in root.rglob("*")}

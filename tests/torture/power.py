@@ -119,7 +119,9 @@ def torture(states: Iterator[State], story: Story, workers: int) -> tuple[Counte
             counts[word] += 1
             if word in FAULTS:
                 last = story.ops[state.done - 1] if state.done else None
-                where = f"after operation {state.done} ({last.kind} {last.path})" if last else "before the first operation"
+                where = (
+                    f"after operation {state.done} ({last.kind} {last.path})" if last else "before the first operation"
+                )
                 faults.append(f"{word} {where}, with {state.otherwise}: {wrong}")
     return counts, faults
 
@@ -142,7 +144,9 @@ def main() -> int:
         print(f"{options.env}: {len(every):,} states, {options.sample:,} of them are resumed")
     counts, faults = torture(states, story, options.workers)
     seconds, total = time.perf_counter() - begin, sum(counts.values())
-    print(f"{options.env}: {len(story.ops)} file operations, {total:,} states resumed in {seconds:.0f} s: {dict(counts)}")
+    print(
+        f"{options.env}: {len(story.ops)} file operations, {total:,} states resumed in {seconds:.0f} s: {dict(counts)}"
+    )
     for fault in itertools.islice(faults, 12):
         print(f"  {fault}")
     if options.record and not faults:

@@ -78,7 +78,9 @@ def end_of(folder: Path) -> End:
     state = newest_checkpoint(run.checkpoint, [run.metrics.path, run.evaluations.path])[1].state
     content = {name: tensor for name, tensor in state.tensors.items()}
     content |= {f"rows.{name}": rows for name, rows in state.rows.since(state.rows.oldest)[1].items()}
-    checkpoint = {name: f"{tensor.dtype} {tuple(tensor.shape)} {tensor_digest(tensor)}" for name, tensor in content.items()}
+    checkpoint = {
+        name: f"{tensor.dtype} {tuple(tensor.shape)} {tensor_digest(tensor)}" for name, tensor in content.items()
+    }
     return End(state.step, files, checkpoint | {"facts": repr(state.facts), "added": str(state.rows.added)})
 
 
