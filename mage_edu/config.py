@@ -137,7 +137,7 @@ def check_setting(field: dataclasses.Field, value: Any) -> None:
         raise ValueError(f"{name}={value!r}: expected {'an' if whole else 'a'} {getattr(kind, '__name__', kind)}, got {type(value).__name__}.")
     if kind in (bool, str):
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf:
         raise ValueError(f"{name}={value!r}: expected a finite number.")
     low, high, above = (field.metadata.get(limit, without) for limit, without in (("low", -math.inf), ("high", math.inf), ("above", -math.inf)))
     if value <= above:
