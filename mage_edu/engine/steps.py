@@ -3,6 +3,7 @@
 # %% ../../nbs/engine/steps.ipynb #step-02
 from __future__ import annotations
 
+import warnings
 from typing import Mapping
 
 import gymnasium as gym
@@ -143,7 +144,11 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     if not (terminated or truncated):
         return {}
     ended = {"episode_return": learner.episode_return, "episode_length": learner.episode_length}
-    begin_episode(learner, env)
+    try:
+        begin_episode(learner, env)
+    except EnvironmentFault as error:  # this step is whole, and is learned from; the next one begins with a reset
+        learner.obs = None
+        warnings.warn(f"{error} The next step tries once more.")
     return ended
 
 # %% ../../nbs/engine/steps.ipynb #step-22
