@@ -79,7 +79,11 @@ class File(io.FileIO):
         data = bytes(data)
         at = os.fstat(self.fileno()).st_size if "a" in self.mode else self.tell()
         op = Op("write", self.place, self.handle, at, data)
-        size = self.watch.meet(op)
+        try:
+            size = self.watch.meet(op)
+        except InterruptedError:  # half way
+            super().write(data[: len(data) // 2])
+            raise
         written = super().write(data if size is None else data[:size])
         self.watch.done(op._replace(data=data[:written]))
         return written

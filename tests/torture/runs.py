@@ -11,6 +11,7 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple
+from unittest.mock import patch
 
 import torch
 
@@ -18,6 +19,7 @@ import mage_edu.agent
 from mage_edu import MAGEAgent
 from mage_edu.engine.checkpoint import newest_checkpoint
 from mage_edu.engine.storage import RunFolder, digest
+from mage_edu.engine.train import Stopwatch
 
 SETTINGS = dict(
     size="tiny",
@@ -53,13 +55,15 @@ class Curve:
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """One thread, no drawing, and warnings as values of `warnings.catch_warnings`."""
+    """One thread, no drawing, and a clock that stands still, so that equal runs leave equal files."""
     torch.set_num_threads(1)
-    drawn, mage_edu.agent.plot_curves = mage_edu.agent.plot_curves, lambda *arguments, **more: Curve()
-    try:
+    with (
+        patch.object(mage_edu.agent, "plot_curves", lambda *arguments, **more: Curve()),
+        patch.object(
+            Stopwatch, "row", lambda watch, step: {"step": step} | dict.fromkeys(("seconds", *watch.parts), 0.0)
+        ),
+    ):
         yield
-    finally:
-        mage_edu.agent.plot_curves = drawn
 
 
 class End(NamedTuple):
