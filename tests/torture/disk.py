@@ -186,12 +186,18 @@ class Effect(NamedTuple):
 class Disk:
     """Files and folders as numbered nodes, everything that was done to them, and what of it no power loss can undo."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: dict[str, bytes | None] | None = None) -> None:
+        """`start` is what stands on the disk already, by path."""
         self.nodes = itertools.count(1)
         self.folders: dict[int, dict[str, int]] = {0: {}}  # as the running program sees them
         self.handles: dict[int, int] = {}
         self.effects: list[Effect] = []
         self.safe: list[bool] = []  # of each effect
+        for number, (path, data) in enumerate(sorted((start or {}).items()), start=1):
+            self.do(Op("mkdir", path) if data is None else Op("open", path, -number))
+            if data:
+                self.do(Op("write", path, -number, data=data))
+        self.safe = [True] * len(self.effects)
 
     def find(self, path: str) -> tuple[int, str]:
         """The folder in which a path stands, and its name there."""
