@@ -79,7 +79,11 @@ class File(io.FileIO):
         data = bytes(data)
         at = os.fstat(self.fileno()).st_size if "a" in self.mode else self.tell()
         op = Op("write", self.place, self.handle, at, data)
-        size = self.watch.meet(op)
+        try:
+            size = self.watch.meet(op)
+        except InterruptedError:  # half way
+            super().write(data[: len(data) // 2])
+            raise
         written = super().write(data if size is None else data[:size])
         self.watch.done(op._replace(data=data[:written]))
         return written
@@ -182,12 +186,18 @@ class Effect(NamedTuple):
 class Disk:
     """Files and folders as numbered nodes, everything that was done to them, and what of it no power loss can undo."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: dict[str, bytes | None] | None = None) -> None:
+        """`start` is what stands on the disk already, by path."""
         self.nodes = itertools.count(1)
         self.folders: dict[int, dict[str, int]] = {0: {}}  # as the running program sees them
         self.handles: dict[int, int] = {}
         self.effects: list[Effect] = []
         self.safe: list[bool] = []  # of each effect
+        for number, (path, data) in enumerate(sorted((start or {}).items()), start=1):
+            self.do(Op("mkdir", path) if data is None else Op("open", path, -number))
+            if data:
+                self.do(Op("write", path, -number, data=data))
+        self.safe = [True] * len(self.effects)
 
     def find(self, path: str) -> tuple[int, str]:
         """The folder in which a path stands, and its name there."""

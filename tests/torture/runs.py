@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import sys
@@ -11,13 +12,15 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple
+from unittest.mock import patch
 
 import torch
 
 import mage_edu.agent
 from mage_edu import MAGEAgent
-from mage_edu.engine.checkpoint import newest_checkpoint
+from mage_edu.engine.checkpoint import State, newest_checkpoint
 from mage_edu.engine.storage import RunFolder, digest
+from mage_edu.engine.train import Stopwatch
 
 SETTINGS = dict(
     size="tiny",
@@ -53,13 +56,15 @@ class Curve:
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """One thread, no drawing, and warnings as values of `warnings.catch_warnings`."""
+    """One thread, no drawing, and a clock that stands still, so that equal runs leave equal files."""
     torch.set_num_threads(1)
-    drawn, mage_edu.agent.plot_curves = mage_edu.agent.plot_curves, lambda *arguments, **more: Curve()
-    try:
+    with (
+        patch.object(mage_edu.agent, "plot_curves", lambda *arguments, **more: Curve()),
+        patch.object(
+            Stopwatch, "row", lambda watch, step: {"step": step} | dict.fromkeys(("seconds", *watch.parts), 0.0)
+        ),
+    ):
         yield
-    finally:
-        mage_edu.agent.plot_curves = drawn
 
 
 class End(NamedTuple):
@@ -67,7 +72,7 @@ class End(NamedTuple):
 
     step: int
     files: dict[str, str]
-    checkpoint: dict[str, str]
+    checkpoint: str
 
 
 def end_of(folder: Path) -> End:
@@ -76,17 +81,20 @@ def end_of(folder: Path) -> End:
     names = ("metrics.csv", "evaluations.csv", "agent/agent.json", "agent/weights.safetensors")
     files = {name: digest((folder / name).read_bytes()) for name in names if (folder / name).exists()}
     state = newest_checkpoint(run.checkpoint, [run.metrics.path, run.evaluations.path])[1].state
-    content = {name: tensor for name, tensor in state.tensors.items()}
-    content |= {f"rows.{name}": rows for name, rows in state.rows.since(state.rows.oldest)[1].items()}
-    checkpoint = {
-        name: f"{tensor.dtype} {tuple(tensor.shape)} {tensor_digest(tensor)}" for name, tensor in content.items()
-    }
-    return End(state.step, files, checkpoint | {"facts": repr(state.facts), "added": str(state.rows.added)})
+    return End(state.step, files, digest_of_state(state))
 
 
-def tensor_digest(tensor: torch.Tensor) -> str:
-    """A digest of a tensor's bytes."""
-    return digest(tensor.detach().contiguous().numpy().tobytes())
+def digest_of_state(state: State) -> str:
+    """A digest of everything that a checkpoint holds, whatever chunks its rows are in."""
+    content = dict(state.tensors)
+    if state.rows.added:
+        content |= {f"rows.{name}": rows for name, rows in state.rows.since(state.rows.oldest)[1].items()}
+    lines = [
+        f"{name} {tensor.dtype} {tuple(tensor.shape)} {digest(tensor.detach().contiguous().numpy().tobytes())}"
+        for name, tensor in sorted(content.items())
+    ]
+    facts = json.dumps(dict(state.facts), sort_keys=True)
+    return digest("\n".join([*lines, facts, f"{state.step} {state.rows.added}"]).encode())
 
 
 def begin(folder: Path, env: str, steps: int = STEPS, algorithm: str = "mage", **settings: Any) -> None:
