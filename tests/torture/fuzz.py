@@ -41,8 +41,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 import torch
 from mutators import OF_KIND, split_tensors
+from prints import tensor_digest
 from record import record
-from runs import begin, command, quick, scratch, tensor_digest
+from runs import begin, command, quick, scratch
 
 from mage_edu import MAGEAgent
 from mage_edu.agent import continue_run, last_row
@@ -487,7 +488,6 @@ PACKED = 900  # bytes in the corpus; longer cases stay out of it
 
 def corpus_rows() -> list[dict[str, str]]:
     """The cases that are kept: reader, what came of it, and the file, compressed."""
-    csv.field_size_limit(10**7)
     with open(CORPUS, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

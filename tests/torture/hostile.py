@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import gymnasium as gym
 import numpy as np
+from prints import tensor_digest
 from record import record
-from runs import SETTINGS, command, quick, scratch, tensor_digest
+from runs import SETTINGS, command, quick, scratch
 
 from mage_edu import MAGEAgent
 from mage_edu.engine.checkpoint import newest_checkpoint

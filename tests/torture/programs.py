@@ -26,8 +26,9 @@ import hypothesis
 import numpy as np
 import torch
 from hypothesis import strategies
+from prints import tensor_digest
 from record import record
-from runs import SETTINGS, command, quick, scratch, tensor_digest
+from runs import SETTINGS, command, quick, scratch
 
 from mage_edu import MAGEAgent
 from mage_edu.engine.storage import RunFolder, evaluation_curve
@@ -105,7 +106,7 @@ class Player:
     """Plays a program, and compares after every call."""
 
     def __init__(self, at: Path, variant: str, on_disk: bool):
-        self.at, self.variant, self.number = at, variant, 0
+        self.at, self.variant, self.kills = at, variant, 0
         self.run = at / "run-0" if on_disk else None
         self.agent = new_agent(variant, self.run)
         self.callback: Callable[..., Any] | None = None
@@ -125,7 +126,7 @@ class Player:
         """Learn, and be killed when a row is logged: what counts is what is in the folder in that moment."""
         if self.run is None:
             return
-        left, rows = self.at / f"run-{self.number + 1}", [0]
+        left, rows = self.at / f"run-{self.kills + 1}", [0]
 
         def die(agent: MAGEAgent, metrics: dict[str, float]) -> None:
             rows[0] += 1
@@ -136,7 +137,7 @@ class Player:
         try:
             self.learn(15, die)
         except Killed:
-            self.run, self.number = left, self.number + 1
+            self.run, self.kills = left, self.kills + 1
             self.resume()
 
     def save(self) -> None:
@@ -202,20 +203,20 @@ PROGRAM = strategies.tuples(
 )
 
 
-def play_program(program: tuple[str, bool, list[Call]]) -> int:
-    """Play one program to its end; how many calls it had."""
+def play_program(program: tuple[str, bool, list[Call]]) -> tuple[int, int]:
+    """Play one program to its end; how many calls it had, and how many kills that hit."""
     variant, on_disk, calls = program
     with scratch() as at, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         player = Player(at, variant, on_disk)
         for call in (Call("learn", 1), *calls):
             player.play(call)
-    return 1 + len(calls)
+    return 1 + len(calls), player.kills
 
 
 def programs(count: int, seed: int) -> dict[str, int]:
     """Play so many programs; how often each call was made. Raises `AssertionError` with the shortest program that goes wrong."""
-    counts: dict[str, int] = {"programs": 0, "calls": 0}
+    counts: dict[str, int] = {"programs": 0, "calls": 0, "kills": 0}
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
@@ -227,7 +228,9 @@ def programs(count: int, seed: int) -> dict[str, int]:
     )
     @hypothesis.given(program=PROGRAM)
     def play(program: tuple[str, bool, list[Call]]) -> None:
-        counts["calls"] += play_program(program)
+        calls, kills = play_program(program)
+        counts["calls"] += calls
+        counts["kills"] += kills
         counts["programs"] += 1
         for call in program[2]:
             counts[call.what] = counts.get(call.what, 0) + 1
@@ -248,7 +251,7 @@ def main() -> int:
     print(counts)
     record("programs", "programs played", counts["programs"], seconds, command())
     record("programs", "calls in them, after each of which the run was compared", counts["calls"], seconds, command())
-    record("programs", "kills in them", counts.get("kill", 0), seconds, command())
+    record("programs", "kills in them", counts["kills"], seconds, command())
     return 0
 
 
