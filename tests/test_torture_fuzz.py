@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -149,14 +150,20 @@ def test_arrays_are_read_as_numpy_wrote_them(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def whole_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
     with fuzz.quick():
-        fuzz.begin(tmp_path_factory.mktemp("run") / "run", "Pendulum-v1")
-    return next(tmp_path_factory.getbasetemp().glob("run*/run"))
+        fuzz.begin(folder, "Pendulum-v1")
+    return folder
+
+
+@pytest.fixture
+def run(whole_run, tmp_path):
+    return Path(shutil.copytree(whole_run, tmp_path / "run"))
 
 
 MANIFESTS = {
-    "chunks that gape": (lambda content: content["chunks"].pop(0), "do not lead to the rows"),
+    "chunks that gape": (lambda content: content["chunks"].pop(1), "do not lead to the rows"),
     "a chunk of halves": (lambda content: content["chunks"].__setitem__(0, [0.0, 5]), "do not lead to the rows"),
     "rows that nobody added": (lambda content: content.update(added=13), "do not lead to the rows"),
     "a step as a word": (lambda content: content.update(step="12"), "step '12': expected int"),
@@ -168,15 +175,21 @@ MANIFESTS = {
 def test_manifests_of_the_wrong_kinds_are_told(run, name):
     change, sentence = MANIFESTS[name]
     path = run / "checkpoint" / fuzz.MANIFEST
-    whole = path.read_bytes()
     content = read_sealed(path)
     change(content)
     write_sealed(path, content)
-    try:
-        with pytest.warns(UserWarning, match=f"{sentence}.*step 10 is used instead"):
-            continue_run(MAGEAgent.load(run))
-    finally:
-        path.write_bytes(whole)
+    with pytest.warns(UserWarning, match=f"{sentence}.*step 10 is used instead"):
+        continue_run(MAGEAgent.load(run))
+
+
+def test_a_checkpoint_without_its_oldest_rows_is_refused(run):
+    """Sealed, and without a gap; but the buffer held more, and zeros would take their places."""
+    path = run / "checkpoint" / fuzz.MANIFEST
+    content = read_sealed(path)
+    del content["files"][f"replay-{0:09d}-{5:09d}.safetensors"], content["chunks"][0]
+    write_sealed(path, content)
+    with pytest.raises(ValueError, match="begins with row 5, and the buffer held row 4 too"):
+        continue_run(MAGEAgent.load(run))
 
 
 NUMBERS = {
@@ -205,12 +218,8 @@ def test_counters_that_cannot_be_are_refused(run, name):
 def test_settings_larger_than_the_weights_make_nothing(run):
     """A description that claims ten thousand million units is refused before any of them is made."""
     path = run / "agent" / "agent.json"
-    whole = path.read_bytes()
     content = read_sealed(path)
     content["config"]["actor_width"] = 10**10
     write_sealed(path, content)
-    try:
-        with pytest.raises(ValueError, match="layers of 10000000000 units; the saved weights do not fit"):
-            MAGEAgent.load(run)
-    finally:
-        path.write_bytes(whole)
+    with pytest.raises(ValueError, match="layers of 10000000000 units; the saved weights do not fit"):
+        MAGEAgent.load(run)

@@ -54,7 +54,7 @@ class Rows(NamedTuple):
 
 
 def put_rows(replay: ReplayBuffer, rows: Rows) -> None:
-    """Put rows into a buffer, as many as it holds. Raises `ValueError` where their columns are not the buffer's."""
+    """Put rows into a buffer, as many as it holds. Raises `ValueError` where their columns are not the buffer's, or rows that it held are missing."""
     if rows.added == 0:  # a checkpoint at step 0 has no columns to compare
         replay.added = 0
         return
@@ -62,6 +62,8 @@ def put_rows(replay: ReplayBuffer, rows: Rows) -> None:
     if {name: column.shape[1:] for name, column in rows.columns.items()} != own:
         raise ValueError("the rows of the checkpoint do not fit this environment.")
     numbers, columns = rows.since(rows.added - replay.capacity)
+    if numbers.start > max(0, rows.added - replay.capacity):
+        raise ValueError(f"the checkpoint begins with row {numbers.start}, and the buffer held row {max(0, rows.added - replay.capacity)} too.")
     for name, column in replay.columns.items():
         column[[number % replay.capacity for number in numbers]] = columns[name].to(column)
     replay.added = rows.added

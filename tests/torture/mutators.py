@@ -6,6 +6,7 @@ Every mutator takes the bytes of a whole file and a `random.Random`, and returns
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -58,7 +59,7 @@ def changed_tree(tree: Any, generator: random.Random) -> None:
         inside.insert(key, generator.choice([value, *inside]))
     else:
         other, place = generator.choice(list(places(tree)))
-        inside[key], other[place] = other[place], json.loads(json.dumps(value))
+        inside[key], other[place] = copy.deepcopy(other[place]), copy.deepcopy(value)
 
 
 def json_text(tree: Any) -> str:
