@@ -42,7 +42,7 @@ def changed_tree(tree: Any, generator: random.Random) -> None:
     inside, key = generator.choice(list(places(tree)))
     value, kind = inside[key], generator.randrange(10)
     if kind <= 3:
-        inside[key] = generator.choice(VALUES)
+        inside[key] = copy.deepcopy(generator.choice(VALUES))
     elif kind == 4:
         del inside[key]
     elif kind == 5:
@@ -56,7 +56,7 @@ def changed_tree(tree: Any, generator: random.Random) -> None:
             key
         )
     elif kind == 8 and isinstance(inside, list):
-        inside.insert(key, generator.choice([value, *inside]))
+        inside.insert(key, copy.deepcopy(generator.choice([value, *inside])))
     else:
         other, place = generator.choice(list(places(tree)))
         inside[key], other[place] = copy.deepcopy(other[place]), copy.deepcopy(value)
