@@ -216,7 +216,7 @@ class ActingAgent:
 
     def limited_env(self) -> gym.Env:
         """One more, for evaluation: it ends after `eval_max_steps` steps where it has no time limit."""
-        return Watched(limited(self.one_world.make(), self.config.eval_max_steps), "evaluation")
+        return Watched(limited(self.one_world.make(), self.config.eval_max_steps), "evaluation", self.config.env_seconds)
 
 # %% ../nbs/engine/agent.ipynb #016-py
 def evaluate_learner(learner: Learner, new_env: Callable[[], gym.Env], episodes: int | None, seed: int) -> np.ndarray:
@@ -248,7 +248,7 @@ def follow(env: gym.Env) -> None:
 
 def record_video(learner: Learner, new_env: Callable[..., gym.Env], path: Path, seed: int, steps: int) -> Path:
     """Write an MP4 of the first `steps` steps of one deterministic episode."""
-    env = Watched(new_env(render_mode="rgb_array"), "video")
+    env = Watched(new_env(render_mode="rgb_array"), "video", learner.config.env_seconds)
     follow(env)
     try:
         write_video(path, rollout_frames(lambda obs: act(learner, obs), env, seed, steps), env.metadata.get("render_fps", 30))

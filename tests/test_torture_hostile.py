@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "torture"))
 
 import hostile
 
+from mage_edu.engine.environments import TimeUp, at_most
+
 SOME = [name for i, name in enumerate(hostile.CASES) if i % 3 == 0] + [
     "an observation beyond float32",
     "a ragged observation",
@@ -18,6 +23,7 @@ SOME = [name for i, name in enumerate(hostile.CASES) if i % 3 == 0] + [
     "a complex reward",
     "an error without words",
     "an error of a million letters",
+    "a step that hangs",
     "an error in reset",
     "an error in close",
     "nan in an evaluation",
@@ -52,3 +58,26 @@ def test_a_reset_that_fails_once_costs_no_step(tmp_path):
     with hostile.quick(), pytest.warns(UserWarning, match="OSError: no port.*The next step tries once more"):
         agent.learn(hostile.STEPS)
     assert agent.learner.replay.added == hostile.STEPS and hostile.state_of(tmp_path / "run") == hostile.undisturbed(hostile.STEPS)  # fmt: skip
+
+
+def test_a_limit_outside_the_main_thread_is_told_and_is_none():
+    told = []
+
+    def wait():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with at_most(0.01):
+                threading.Event().wait(0.05)
+        told.extend(str(one.message) for one in caught)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    thread.join()
+    assert len(told) == 1 and "needs the main thread" in told[0]
+
+
+def test_a_limit_puts_back_the_alarm_of_before():
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(TimeUp), at_most(0.02):
+        threading.Event().wait(5.0)
+    assert signal.getsignal(signal.SIGALRM) is before and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

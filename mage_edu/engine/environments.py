@@ -10,9 +10,12 @@ import inspect
 import json
 import math
 import os
+import signal
 import sys
 import sysconfig
+import threading
 import warnings
+from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 import gymnasium as gym
@@ -29,8 +32,8 @@ __all__ = ['HUGE', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'LARGEST', 'id_o
            'import_from_here', 'registering_module', 'source_of_module', 'check_version', 'check_id', 'make_by_id',
            'asked_for', 'make_env', 'leaves_of', 'flat_obs', 'plain_value', 'as_json', 'from_json', 'arguments_of',
            'time_limit', 'known_task', 'reward_fn', 'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold',
-           'limited', 'EnvironmentFault', 'words_of', 'checked_obs', 'reset_seeded', 'checked_reset', 'checked_step',
-           'Watched']
+           'limited', 'EnvironmentFault', 'words_of', 'checked_obs', 'TimeUp', 'at_most', 'reset_seeded',
+           'checked_reset', 'checked_step', 'Watched']
 
 # %% ../../nbs/engine/environments.ipynb #058-py
 def id_of(env: str | gym.Env) -> str:
@@ -426,6 +429,37 @@ def checked_obs(obs: Any, env: gym.Env, where: str) -> np.ndarray:
     return obs
 
 
+class TimeUp(BaseException):
+    """An environment took longer than it may; no `Exception`, which foreign code may catch."""
+
+
+@contextmanager
+def at_most(seconds: float | None) -> Iterator[None]:
+    """Raise `TimeUp` inside the block after so many seconds; `None` sets no limit.
+
+    The limit is a signal: it interrupts what waits, sleeps or computes in Python, and compiled code that never returns it does not.
+    Where there is none, outside the main thread and on Windows, the block has no limit, and a warning says so.
+    """
+    if seconds is None:
+        yield
+        return
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        warnings.warn("env_seconds: a limit needs the main thread, and an operating system with alarms; the run goes on without one.")
+        yield
+        return
+
+    def ring(number: int, frame: object) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def reset_seeded(env: gym.Env, seed: int | None) -> Any:
     """What `env.reset(seed=seed)` gives; a simulator that refuses a seed of 32 bits, as those behind a C int do, gets its lower 31."""
     try:
@@ -436,10 +470,13 @@ def reset_seeded(env: gym.Env, seed: int | None) -> Any:
         return env.reset(seed=seed % 2**31)
 
 
-def checked_reset(env: gym.Env, seed: int | None, where: str) -> np.ndarray:
-    """The first observation of an episode. Raises `EnvironmentFault` where the contract is broken."""
+def checked_reset(env: gym.Env, seed: int | None, where: str, seconds: float | None = None) -> np.ndarray:
+    """The first observation of an episode. Raises `EnvironmentFault` where the contract is broken, or after so many seconds."""
     try:
-        result = reset_seeded(env, seed)
+        with at_most(seconds):
+            result = reset_seeded(env, seed)
+    except TimeUp as error:
+        raise EnvironmentFault(f"{where}: reset has not come back after {seconds:g} s; the environment hangs, or needs a longer env_seconds.") from error
     except Exception as error:  # as in `checked_step`
         raise EnvironmentFault(f"{where}: reset(seed=...) failed ({words_of(error)}); expected (observation, info).") from error
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
@@ -447,10 +484,13 @@ def checked_reset(env: gym.Env, seed: int | None, where: str) -> np.ndarray:
     return checked_obs(result[0], env, where)
 
 
-def checked_step(env: gym.Env, action: np.ndarray, where: str) -> tuple[np.ndarray, float, bool, bool]:
-    """(next_obs, reward, terminated, truncated) of one step. Raises `EnvironmentFault` where the contract is broken."""
+def checked_step(env: gym.Env, action: np.ndarray, where: str, seconds: float | None = None) -> tuple[np.ndarray, float, bool, bool]:
+    """(next_obs, reward, terminated, truncated) of one step. Raises `EnvironmentFault` where the contract is broken, or after so many seconds."""
     try:
-        result = env.step(np.array(action))  # a copy: some environments write into the action
+        with at_most(seconds):
+            result = env.step(np.array(action))  # a copy: some environments write into the action
+    except TimeUp as error:
+        raise EnvironmentFault(f"{where}: step({action}) has not come back after {seconds:g} s; the environment hangs, or needs a longer env_seconds.") from error
     except Exception as error:  # somebody else's code, which may raise anything; what it was is named and chained
         raise EnvironmentFault(f"{where}: step({action}) failed ({words_of(error)}).") from error
     if not (isinstance(result, tuple) and len(result) == 5):
@@ -471,18 +511,18 @@ def checked_step(env: gym.Env, action: np.ndarray, where: str) -> tuple[np.ndarr
 class Watched(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """An environment whose every answer is held against the contract; `where` begins the sentence of the `EnvironmentFault`."""
 
-    def __init__(self, env: gym.Env, where: str):
-        gym.utils.RecordConstructorArgs.__init__(self, where=where)
+    def __init__(self, env: gym.Env, where: str, seconds: float | None = None):
+        gym.utils.RecordConstructorArgs.__init__(self, where=where, seconds=seconds)
         gym.Wrapper.__init__(self, env)
-        self.where = where
+        self.where, self.seconds = where, seconds
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         """The first observation, checked; what else `reset` tells is left out."""
-        return checked_reset(self.env, seed, self.where), {}
+        return checked_reset(self.env, seed, self.where, self.seconds), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """One step, checked; what else it tells is left out."""
-        return *checked_step(self.env, action, self.where), {}
+        return *checked_step(self.env, action, self.where, self.seconds), {}
 
     def close(self) -> None:
         """Close the environment; where it cannot be closed, that is told, and no reason to lose what was done in it."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
+import threading
 import time
 import warnings
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from mage_edu.engine.environments import EnvironmentFault
 from mage_edu.engine.storage import load_agent, read_table
 
 AT, STEPS = 13, 20  # the step at which it misbehaves, and those of the whole run
+MORE = dict(replay_capacity=50, learned_width=4, learned_layers=1, env_seconds=0.5)
 ARMED: dict[int, Callable[..., Any]] = {}  # what an environment, by its id, does instead of its next step or reset
 
 
@@ -110,12 +112,23 @@ def fails_in_reset(answer: Any, times: int = 2) -> Callable[..., Any]:
                 del env.reset
             if isinstance(answer, BaseException):
                 raise answer
+            if callable(answer):
+                return answer(env)
             return answer
 
         env.reset = reset
         return obs, reward, terminated, truncated, info
 
     return step
+
+
+def hangs(env: Cart, *_: Any) -> Any:
+    """A step that never comes back, in code that catches everything."""
+    while True:
+        try:
+            threading.Event().wait(60.0)
+        except Exception:
+            pass
 
 
 def closed(env: Cart, *_: Any) -> Any:
@@ -169,6 +182,8 @@ CASES: dict[str, Case] = {
     "endless recursion": Case(raises(RecursionError("too deep")), FAULT, ("RecursionError",)),
     "a stopped iteration": Case(raises(StopIteration()), FAULT, ("StopIteration",)),
     "a closed viewer": Case(closed, FAULT, ("display Surface quit",)),
+    "a step that hangs": Case(hangs, FAULT, ("has not come back after 0.5 s", "env_seconds")),
+    "a reset that hangs": Case(fails_in_reset(hangs), FAULT, ("reset has not come back after 0.5 s",)),
     "an exit": Case(raises(SystemExit(3)), SystemExit, ("3",)),
     "an interrupt out of the environment": Case(raises(KeyboardInterrupt("by hand")), KeyboardInterrupt, ("by hand",)),
     "an error in one reset": Case(fails_in_reset(OSError("no port"), 1), None),
@@ -180,7 +195,7 @@ CASES: dict[str, Case] = {
 
 def new_agent(out: Path | None, make: Callable[[], gym.Env] = Cart) -> MAGEAgent:
     """A tiny agent in a cart."""
-    return MAGEAgent(make(), out=out, **SETTINGS | dict(replay_capacity=50, learned_width=4, learned_layers=1))
+    return MAGEAgent(make(), out=out, **SETTINGS | MORE)
 
 
 def state_of(run: Path) -> tuple[int, dict[str, str]]:
@@ -310,7 +325,7 @@ def draws(picture: Any, words: str) -> Callable[[Path], None]:
 def twice_limited(at: Path) -> None:
     """TimeLimit twice around an environment that ends by itself, both ways at once."""
     make = lambda: gym.wrappers.TimeLimit(gym.wrappers.TimeLimit(OnlyTwoSteps(), 5), 2)
-    agent = MAGEAgent(make, out=at / "run", **SETTINGS | dict(replay_capacity=50, learned_width=4, learned_layers=1))
+    agent = MAGEAgent(make, out=at / "run", **SETTINGS | MORE)
     agent.learn(STEPS)
     assert agent.learner.replay.added == STEPS and agent.learner.episodes == STEPS // 2 + 1
     again = MAGEAgent.load(at / "run", env=make)
@@ -319,9 +334,7 @@ def twice_limited(at: Path) -> None:
 
 def closes_badly(at: Path) -> None:
     """An environment whose `close` fails, in evaluations too: the run is kept, and complete."""
-    agent = MAGEAgent(
-        FailingClose(), out=at / "run", **SETTINGS | dict(replay_capacity=50, learned_width=4, learned_layers=1)
-    )
+    agent = MAGEAgent(FailingClose(), out=at / "run", **SETTINGS | MORE)
     agent.learn(STEPS)
     check_folder(at / "run", STEPS, FailingClose)
 
@@ -339,7 +352,7 @@ def evaluation_fails(at: Path) -> None:
     agent = MAGEAgent(
         lambda **more: Evil(**more),
         out=at / "run",
-        **SETTINGS | dict(replay_capacity=50, learned_width=4, learned_layers=1),
+        **SETTINGS | MORE,
     )
     Evil.trained = agent.env.unwrapped
     try:
