@@ -58,7 +58,8 @@ def answers(check: Callable[[Any], str | None]) -> Callable[[Any], Answer]:
 
             @functools.wraps(attempt)
             def watched(*arguments: Any, **settings: Any) -> Any:
-                found[:] = [attempt(*arguments, **settings)]
+                found.clear()
+                found.append(attempt(*arguments, **settings))
                 return found[0]
 
         try:
@@ -68,8 +69,9 @@ def answers(check: Callable[[Any], str | None]) -> Callable[[Any], Answer]:
                 return NOT_TRIED
             said = f"it stops with {type(error).__name__}: {error}"
         said = Answer("right" if said is None else said)
-        missing = bool(found) and found[0] is None and "NoneType" in said
-        return Answer(f"{said}; your function returned None: is there a `return`?") if missing else said
+        if found and found[0] is None and "NoneType" in said:
+            said = Answer(said + (" Your" if said[-1] in ".?" else "; your") + " function returned None: is there a `return`?")
+        return said
 
     return answer
 
