@@ -17,8 +17,8 @@ import tyro
 
 from mage_edu import MAGEAgent
 from mage_edu.agent import follow
+from mage_edu.engine.pictures import rollout_frames
 from mage_edu.engine.steps import act
-from mage_edu.evaluate import rollout_frames
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ sys.path.insert(0, str(ROOT))  # the docstrings of this folder's library, whiche
 import player  # noqa: E402
 
 import mage_edu  # noqa: E402
-from mage_edu.config import SIZES, Settings  # noqa: E402
+from mage_edu.config import SIZES  # noqa: E402
+from mage_edu.settings import Settings  # noqa: E402
 
 WINGS = (  # folder of the notebooks, first and last lesson, caption
     ("course", 1, 2, "The course, part I: the promise"),
@@ -161,7 +162,7 @@ def api_index(modules: list[tuple[str, str, str]], public: dict[str, str]) -> st
             "| --- | --- |",
             *names,
             "",
-            "All settings, with defaults, ranges and meanings, are in [one table](settings.md).",
+            "All settings, with defaults, ranges and meanings, are in [one table](all_settings.md).",
             "",
             "Each module is built in a notebook, which explains what the docstrings only name.",
             "",
@@ -172,7 +173,7 @@ def api_index(modules: list[tuple[str, str, str]], public: dict[str, str]) -> st
             "```{toctree}",
             ":hidden:",
             "",
-            "settings",
+            "all_settings",
             *(module for module, _, _ in modules),
             "```",
             "",
@@ -184,7 +185,7 @@ def settings_page() -> str:
     """Every setting with its default, the sizes that change it, its range and its meaning, read from the one place where they stand."""
     lines, sizes = (
         [
-            "# Settings",
+            "# All settings",
             "",
             "Every setting is a keyword of `MAGEAgent` and an option of `mage-edu train`. Algorithms set the knobs of the target, sizes the capacities.",
             "",
@@ -262,7 +263,7 @@ def lay_out(root: Path, source: Path, public: dict[str, str]) -> None:
     ]
     (source / "api").mkdir()
     (source / "api" / "index.md").write_text(api_index(found, public), encoding="utf-8")
-    (source / "api" / "settings.md").write_text(settings_page(), encoding="utf-8")
+    (source / "api" / "all_settings.md").write_text(settings_page(), encoding="utf-8")
     for module, title, notebook in found:
         (source / "api" / f"{module}.md").write_text(api_page(module, title, notebook), encoding="utf-8")
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .config import Config, make_config, whole_number
+from .config import Config, make_config
 from mage_edu.engine.build import (
     CriticLossFn,
     DynamicsBuilder,
@@ -22,6 +22,7 @@ from mage_edu.engine.build import (
     check_critic_loss,
     compile_learner,
     missing_function,
+    whole_number,
 )
 from .engine.checkpoint import Checkpoints, continued, cut_tables, newest_checkpoint
 from .engine.diagnostics import Diagnoser
@@ -42,6 +43,7 @@ from mage_edu.engine.environments import (
 from .engine.health import Divergence
 from .engine.kernels import check_compile, compile_pays, onednn_pays
 from .engine.learner import Learner, named_weights, restore_weights
+from .engine.pictures import plot_curves, rollout_frames
 from .engine.recorded import read_recorded
 from .engine.resume import replay_episode
 from .engine.steps import act, use_recorded
@@ -60,7 +62,7 @@ from mage_edu.engine.storage import (
 from .engine.train import first_interrupt, train
 from .engine.worlds import OneWorld, Recipe, other_world, some
 from .envs import TransitionFn, make_env
-from .evaluate import Evaluator, Policy, plot_curves, rollout_frames
+from .evaluate import Evaluator, Policy
 from .web import write_onnx, write_page
 
 # %% auto #0

@@ -24,7 +24,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 # %% ../nbs/engine/cli.ipynb #006-py
-from .config import ALGORITHMS, SIZES, Config, make_config, whole_number
+from .config import ALGORITHMS, SIZES, Config, make_config
 
 # %% ../nbs/engine/cli.ipynb #008-py
 if TYPE_CHECKING:
@@ -317,8 +317,8 @@ class Plot:
 
     def run(self) -> int:
         """Group runs that differ only in their seed, draw, and print where the picture is."""
+        from mage_edu.engine.pictures import plot_curves
         from mage_edu.engine.storage import evaluation_curve, read_json, write_figure
-        from mage_edu.evaluate import plot_curves
 
         if not self.run_folders:
             raise ValueError("plot: expected at least one run folder, as in `mage-edu plot runs/cheetah`.")
@@ -440,9 +440,9 @@ def time_lines(summary: list[dict[str, Any]]) -> list[str]:
 
 def draw_sweep(out: Path, env: str) -> None:
     """The pictures of one environment of a sweep's folder, over steps and over seconds; earlier sweeps into the folder are in them too."""
+    from mage_edu.engine.pictures import plot_curves
     from mage_edu.engine.storage import write_figure
     from mage_edu.engine.sweep import folder_name, one_writer, read_sweep, read_times, sweep_curves, time_curves
-    from mage_edu.evaluate import plot_curves
 
     drawn = ((f"{folder_name(env)}.png", sweep_curves(read_sweep(out), env), "environment steps"),
              (f"{folder_name(env)}-seconds.png", time_curves(read_times(out), env), "seconds of training, evaluations not counted"))
@@ -487,6 +487,8 @@ def whole(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Primit
         return None
 
     def read(words: list[str]) -> int:
+        from mage_edu.engine.build import whole_number
+
         try:
             return int(words[0])
         except ValueError:

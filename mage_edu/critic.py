@@ -49,10 +49,8 @@ def value_and_input_gradient(x: Tensor, layers: list[Layer], columns: slice, lay
     Raises `ValueError` without a hidden layer or with more than one output.
     """
     if len(layers) < 2 or layers[-1][0].shape[-1] != 1:
-        raise ValueError(
-            f"{len(layers) - 1} hidden layers and {layers[-1][0].shape[-1]} outputs: expected at least one hidden layer "
-            "and exactly one output; the gradient of a vector would be a matrix."
-        )
+        raise ValueError(f"{len(layers) - 1} hidden layers and {layers[-1][0].shape[-1]} outputs: expected at least one hidden layer "
+                         "and exactly one output; the gradient of a vector would be a matrix.")
     hidden = []
     for layer in layers[:-1]:
         z, scale = normalize(linear(x, layer)) if layer_norm else (linear(x, layer), None)

@@ -3,7 +3,6 @@
 # %% ../nbs/course/11_dynamics.ipynb #002-py
 from __future__ import annotations
 
-import math
 from typing import Callable, Sequence
 
 import torch
@@ -13,8 +12,8 @@ from .networks import Layer, StackedMLP, apply_gradients, mlp
 from .replay import Normalizer, ReplayBuffer
 
 # %% auto #0
-__all__ = ['gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics', 'training_places', 'held_out_places',
-           'dynamics_gradients', 'train_dynamics', 'held_out_losses']
+__all__ = ['gaussian_nll', 'squash_log_var', 'NormalizedMLP', 'even_shares', 'Dynamics', 'training_places', 'dynamics_gradients',
+           'train_dynamics']
 
 # %% ../nbs/course/11_dynamics.ipynb #006-py
 def gaussian_nll(mean: Tensor, log_var: Tensor, target: Tensor) -> Tensor:
@@ -150,12 +149,6 @@ def training_places(replay: ReplayBuffer, period: int, *shape: int) -> Tensor:
     drawn = torch.randint(free, shape, generator=replay.generator, device=replay.generator.device)
     return drawn + drawn // (period - 1)
 
-
-def held_out_places(replay: ReplayBuffer, period: int, most: int = 1_000) -> Tensor:
-    """The places of held-out transitions, or evenly spread ones of them where there are more than `most`: (n,)."""
-    places = torch.arange(period - 1, max(period - 1, len(replay)), period, device=replay.data.obs.device)
-    return places[:: max(1, math.ceil(len(places) / most))]
-
 # %% ../nbs/course/11_dynamics.ipynb #039-py
 def dynamics_gradients(dynamics: Dynamics, obs: Tensor, action: Tensor, next_obs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
     """The loss of all members, and its gradients in the order of `dynamics.parameters()`; inputs (members, batch, dim)."""
@@ -180,13 +173,3 @@ def train_dynamics(dynamics: Dynamics, optimizer: torch.optim.Optimizer, replay:
         apply(gradients, optimizer, grad_clip)
         total += loss  # a tensor: reading a number here would make every step wait
     return total / (batches * dynamics.members)
-
-# %% ../nbs/course/11_dynamics.ipynb #064-py
-@torch.no_grad()
-def held_out_losses(dynamics: Dynamics, replay: ReplayBuffer, period: int) -> Tensor | None:
-    """Each member's loss on the held-out transitions, (members,); `None` while there are none."""
-    places = held_out_places(replay, period)
-    if len(places) == 0:
-        return None
-    rows = places.expand(dynamics.members, -1)
-    return dynamics.losses(replay.data.obs[rows], replay.data.action[rows], replay.data.next_obs[rows])

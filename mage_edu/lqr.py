@@ -72,10 +72,8 @@ def closed_loop(lqr: LQR, K: Tensor) -> Tensor:
     F = lqr.A + lqr.B @ K
     radius = spectral_radius(F)
     if not lqr.discount * radius**2 < 1.0:  # a radius that is not a number fails this too
-        raise ValueError(
-            f"the closed loop A + B K has spectral radius {radius:.4g}, so squared states grow by discount * radius^2 = {lqr.discount * radius**2:.4g} "
-            "a step and the value is not finite; expected below 1: choose a K that stabilizes more, or a smaller discount."
-        )
+        raise ValueError(f"the closed loop A + B K has spectral radius {radius:.4g}, so squared states grow by discount * radius^2 = "
+                         f"{lqr.discount * radius**2:.4g} a step and the value is not finite; expected below 1: choose a K that stabilizes more, or a smaller discount.")
     return F
 
 

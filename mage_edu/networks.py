@@ -25,10 +25,8 @@ def init_layers(members: int, sizes: list[int], generator: torch.Generator) -> l
     Raises `ValueError` for no members, fewer than two sizes or a size below 1.
     """
     if members < 1 or len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(
-            f"members={members}, sizes={sizes}: expected at least one member and at least two sizes, "
-            "[in, ..., out], each at least 1."
-        )
+        raise ValueError(f"members={members}, sizes={sizes}: expected at least one member and at least two sizes, "
+                         "[in, ..., out], each at least 1.")
 
     def uniform(*shape: int, bound: float) -> Tensor:
         return (torch.rand(*shape, generator=generator) * 2.0 - 1.0) * bound

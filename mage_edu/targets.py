@@ -17,9 +17,9 @@ from .envs import ActionScale, TransitionFn
 from .replay import Transitions
 
 # %% auto #0
-__all__ = ['StepFn', 'FirstStep', 'Step', 'Target', 'TargetNoise', 'draw_noise', 'World', 'required', 'horizon_weights',
-           'weighted_returns', 'bootstrapped_target', 'target_and_action_gradient', 'inferred_noise',
-           'value_with_slope', 'stored_step', 'actor_weights', 'draw_actor_noise', 'actor_objective']
+__all__ = ['Step', 'Target', 'TargetNoise', 'draw_noise', 'World', 'required', 'horizon_weights', 'weighted_returns',
+           'bootstrapped_target', 'target_and_action_gradient', 'inferred_noise', 'value_with_slope', 'stored_step',
+           'actor_weights', 'draw_actor_noise', 'actor_objective']
 
 # %% ../nbs/course/14_targets.ipynb #009-py
 class Step(NamedTuple):
@@ -93,11 +93,8 @@ def horizon_weights(horizon: int, mix: float) -> list[float]:
     return [(1.0 - mix) * mix ** (j - 1) for j in range(1, horizon)] + [mix ** (horizon - 1)]
 
 # %% ../nbs/course/14_targets.ipynb #021a-py
-StepFn = Callable[[int, Tensor, Tensor], Step]  # (i, obs, action) to step i
-
-
-def weighted_returns(discount: float, weights: Sequence[float], step: StepFn, policy: Callable[[Tensor], Tensor],
-                     bootstrap: Callable[[int, Tensor, Tensor], Tensor], obs: Tensor, action: Tensor) -> Target:
+def weighted_returns(discount: float, weights: Sequence[float], step: Callable[[int, Tensor, Tensor], Step],
+                     policy: Callable[[Tensor], Tensor], bootstrap: Callable[[int, Tensor, Tensor], Tensor], obs: Tensor, action: Tensor) -> Target:
     """The sum of weights[k - 1] y_k over k = 1, 2, ..., all along one rollout from `obs` (batch, obs_dim) with `action` first.
 
     `step(i, obs, action)` takes step i, `policy(obs)` chooses every later action, `bootstrap(i, obs, action)` (batch,) estimates what
@@ -135,11 +132,8 @@ def bootstrapped_target(config: Config, world: World | None, target_actor: Actor
     return weighted_returns(config.discount, weights, step, target_actor, bootstrap, obs, action)
 
 # %% ../nbs/course/14_targets.ipynb #033-py
-FirstStep = Callable[[Tensor], Step]  # the first action to the first step
-
-
 def target_and_action_gradient(config: Config, world: World, target_actor: Actor, target_critic: Critic, obs: Tensor, action: Tensor,
-                               noise: TargetNoise, first: FirstStep | None = None) -> tuple[Target, Tensor]:
+                               noise: TargetNoise, first: Callable[[Tensor], Step] | None = None) -> tuple[Target, Tensor]:
     """The target and its gradient with respect to the first action, (batch, act_dim); both without a graph.
 
     The gradient is pathwise: noise is held fixed, and `terminated` counts as constant. It is per unit of the

@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from mage_edu.config import ALGORITHMS, SIZES, Config, Settings, make_config, unknown_name
+from mage_edu.config import ALGORITHMS, SIZES, Config, make_config
 from mage_edu.engine.storage import saved_settings
+from mage_edu.settings import Settings, unknown_name
 
 FIELDS = dataclasses.fields(Config)
 NOT_ZERO = [

@@ -12,13 +12,12 @@ from mage_edu.dynamics import (
     dynamics_gradients,
     even_shares,
     gaussian_nll,
-    held_out_losses,
-    held_out_places,
     train_dynamics,
     training_places,
 )
 from mage_edu.engine.build import check_dynamics
 from mage_edu.engine.plain import plain_next_obs
+from mage_edu.engine.rounds import held_out_losses, held_out_places
 from mage_edu.envs import make_env
 from mage_edu.replay import Normalizer, ReplayBuffer
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from mage_edu.engine.pictures import plot_curves, rollout_frames
 from mage_edu.envs import make_env
 from mage_edu.evaluate import (
     Evaluator,
@@ -16,8 +17,6 @@ from mage_edu.evaluate import (
     episode_returns,
     evaluation_seeds,
     iqm,
-    plot_curves,
-    rollout_frames,
     summarize,
 )
 
@@ -144,7 +143,7 @@ def test_curves_show_every_seed():
 RENDER = """
 import os
 import gymnasium, numpy as np
-from mage_edu.evaluate import rollout_frames
+from mage_edu.engine.pictures import rollout_frames
 
 env = gymnasium.make("InvertedPendulum-v5", render_mode="rgb_array", width=64, height=48)
 frames = rollout_frames(lambda obs: np.zeros((len(obs), 1), np.float32), env, seed=0, max_frames=2)

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mage_edu"
 
 # Imports flow one way: a module may import only modules to its left, and a module of the course none of the engine room.
 COURSE = (
+    "settings",
     "config",
     "lqr",
     "theory",
@@ -36,6 +37,7 @@ ENGINE = tuple(
         "learned",
         "plain",
         "storage",
+        "pictures",
         "checkpoint",
         "recorded",
         "kernels",
@@ -230,3 +232,14 @@ def test_the_rules_catch_what_they_are_for(module, source, complaint):
 )
 def test_the_rules_allow_what_is_right(module, source):
     assert problems(module, source) == []
+
+
+METHOD = ("replay", "networks", "dynamics", "actor", "critic", "targets", "updates", "loop")
+
+
+@pytest.mark.parametrize(
+    "modules, most", [(COURSE, 2000), (METHOD, 1300), (("loop",), 80), (("settings",), 200), (("config",), 200)]
+)
+def test_the_course_stays_small_enough_to_be_read(modules, most):
+    lines = {name: len((PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()) for name in modules}
+    assert sum(lines.values()) <= most, lines

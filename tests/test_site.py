@@ -250,7 +250,7 @@ def test_mathematics_is_ready_for_mathjax(site, pages):
 
 def test_every_module_has_a_page(pages):
     listed = [link for link in navigation(pages["index.html"]) if link.startswith("api/")]
-    assert listed[:2] == ["api/index.html", "api/settings.html"] and sorted(listed[2:]) == sorted(
+    assert listed[:2] == ["api/index.html", "api/all_settings.html"] and sorted(listed[2:]) == sorted(
         f"api/{module}.html" for module in MODULES
     )
 
@@ -271,10 +271,10 @@ def test_an_api_page_describes_what_the_module_exports(pages, module):
 
 def test_comments_beside_fields_are_on_the_api_pages(pages):
     """Of the class itself, and of one that inherits the field."""
-    for owner in ("Settings", "Config"):
+    for module, owner in (("settings", "Settings"), ("config", "Config")):
         described = (
-            pages["api/config.html"]
-            .tree.find(id=f"mage_edu.config.{owner}.policy_delay")
+            pages[f"api/{module}.html"]
+            .tree.find(id=f"mage_edu.{module}.{owner}.policy_delay")
             .find_next_sibling("dd")
             .get_text()
         )
@@ -332,9 +332,9 @@ def test_a_directive_would_be_noticed(tmp_path):
 
 
 def test_the_table_of_settings_names_every_setting_once(pages):
-    rows = [row.find("td").get_text() for row in pages["api/settings.html"].tree.select("tbody tr")]
+    rows = [row.find("td").get_text() for row in pages["api/all_settings.html"].tree.select("tbody tr")]
     assert rows == [field.name for field in dataclasses.fields(Config)]
     assert (
-        "0 to 0.5" in pages["api/settings.html"].tree.get_text()
-        and "above 0, or none" in pages["api/settings.html"].tree.get_text()
+        "0 to 0.5" in pages["api/all_settings.html"].tree.get_text()
+        and "above 0, or none" in pages["api/all_settings.html"].tree.get_text()
     )

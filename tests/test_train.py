@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from mage_edu.config import make_config
-from mage_edu.dynamics import held_out_losses
 from mage_edu.engine.build import build_learner
 from mage_edu.engine.learner import Recorder, derive_seeds, episode_seed
-from mage_edu.engine.rounds import agent_update, dynamics_due, dynamics_update
+from mage_edu.engine.rounds import agent_update, dynamics_due, dynamics_update, held_out_losses
 from mage_edu.engine.steps import act, begin_episode, environment_step, ready
 from mage_edu.engine.train import train
 from mage_edu.envs import make_env

@@ -39,7 +39,7 @@ def alternate(candidates: Mapping[str, Callable[[], object]], repeats: int, warm
 import torch
 from torch import Tensor
 
-from ..config import SIZES, Config, make_config, unknown_name
+from ..config import SIZES, Config, make_config
 from ..dynamics import train_dynamics
 from .build import build_learner, compile_learner
 from .kernels import onednn_allowed, onednn_keeps_float32
@@ -51,6 +51,7 @@ from .storage import write_json
 from .train import train
 from ..envs import make_env
 from ..networks import apply_gradients
+from ..settings import unknown_name
 from ..targets import draw_actor_noise, draw_noise
 from ..updates import polyak_update
 

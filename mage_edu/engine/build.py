@@ -21,16 +21,26 @@ from .learner import Learner, derive_seeds
 from .simulator import SimulatedDynamics, SimulatedReplay, SimulatedWorld
 from ..envs import ActionScale, TransitionFn, never, reward_fn, termination_fn
 from ..replay import Normalizer, ReplayBuffer
+from ..settings import plain
 from ..targets import World
 from ..updates import CriticLoss, CriticTarget, StateSlope
 
 # %% auto #0
-__all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticLossFn', 'FORMULAS', 'frozen_copy', 'build_actor', 'build_critic',
-           'build_dynamics', 'check_dynamics', 'critic_gradients_of', 'check_critic_loss', 'build_optimizer',
-           'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world', 'build_replay',
-           'eager_kernels', 'build_learner', 'compile_learner']
+__all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticLossFn', 'FORMULAS', 'whole_number', 'frozen_copy', 'build_actor',
+           'build_critic', 'build_dynamics', 'check_dynamics', 'critic_gradients_of', 'check_critic_loss',
+           'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world',
+           'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
 
 # %% ../../nbs/engine/build.ipynb #buil-05
+def whole_number(name: str, value: Any, lowest: int) -> int:
+    """A count as an int: 10_000, 1e4 or one of numpy's numbers. Raises `ValueError` for anything else, and below `lowest`."""
+    number = plain(value)
+    whole = isinstance(number, int) and not isinstance(number, bool) or isinstance(number, float) and number.is_integer()
+    if not whole or number < lowest:
+        raise ValueError(f"{name}={value!r}: expected a whole number of at least {lowest}.")
+    return int(number)
+
+
 def frozen_copy(module: torch.nn.Module) -> torch.nn.Module:
     """A copy whose parameters never receive gradients."""
     return copy.deepcopy(module).requires_grad_(False)

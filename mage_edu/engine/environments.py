@@ -22,9 +22,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from ..config import unknown_name
 from .tasks import TASKS, AppendTip
 from ..envs import PrependVelocity, Task, TransitionFn
+from ..settings import unknown_name
 
 # %% auto #0
 __all__ = ['HUGE', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'LARGEST', 'id_of', 'parts_of', 'check_spaces', 'into_space',

@@ -3,20 +3,23 @@
 # %% ../../nbs/engine/rounds.ipynb #roun-02
 from __future__ import annotations
 
+import math
+
 import gymnasium as gym
 import torch
 from torch import Tensor
 
-from ..dynamics import held_out_losses, train_dynamics
+from ..dynamics import Dynamics, train_dynamics
 from .environments import look_up
 from .learned import held_out_rows, measured, median_cosine, rows_of, total_slope, train_learned
 from .learner import Learner
 from ..envs import reward_fn
 from ..loop import AgentNetworks, update_agent
+from ..replay import ReplayBuffer
 
 # %% auto #0
-__all__ = ['agent_update', 'dynamics_update', 'dynamics_due', 'learned_update', 'learned_due', 'learned_quality', 'slope_cosine',
-           'refresh_due', 'refresh_normalizers']
+__all__ = ['agent_update', 'held_out_places', 'held_out_losses', 'dynamics_update', 'dynamics_due', 'learned_update',
+           'learned_due', 'learned_quality', 'slope_cosine', 'refresh_due', 'refresh_normalizers']
 
 # %% ../../nbs/engine/rounds.ipynb #roun-05
 def agent_update(learner: Learner) -> dict[str, Tensor]:
@@ -29,6 +32,22 @@ def agent_update(learner: Learner) -> dict[str, Tensor]:
     if 0.0 < config.real_share < 1.0:
         losses["real_share"] = torch.tensor(config.stored_count(config.batch_size) / config.batch_size)
     return losses
+
+# %% ../../nbs/engine/rounds.ipynb #roun-08b
+def held_out_places(replay: ReplayBuffer, period: int, most: int = 1_000) -> Tensor:
+    """The places of held-out transitions, or evenly spread ones of them where there are more than `most`: (n,)."""
+    places = torch.arange(period - 1, max(period - 1, len(replay)), period, device=replay.data.obs.device)
+    return places[:: max(1, math.ceil(len(places) / most))]
+
+
+@torch.no_grad()
+def held_out_losses(dynamics: Dynamics, replay: ReplayBuffer, period: int) -> Tensor | None:
+    """Each member's loss on the held-out transitions, (members,); `None` while there are none."""
+    places = held_out_places(replay, period)
+    if len(places) == 0:
+        return None
+    rows = places.expand(dynamics.members, -1)
+    return dynamics.losses(replay.data.obs[rows], replay.data.action[rows], replay.data.next_obs[rows])
 
 # %% ../../nbs/engine/rounds.ipynb #roun-09
 def dynamics_update(learner: Learner) -> dict[str, Tensor]:

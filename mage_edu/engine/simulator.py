@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import unknown_name
 from .environments import arguments_of, id_of, mujoco
 from .tasks import TASKS
 from .worlds import carry_physics, edited_paths
 from ..envs import ActionScale, TransitionFn, make_env
 from ..replay import ReplayBuffer
+from ..settings import unknown_name
 from ..targets import World
 
 # %% auto #0

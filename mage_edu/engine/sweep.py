@@ -34,9 +34,11 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 # %% ../../nbs/engine/sweep.ipynb #006-py
 from ..agent import MAGEAgent
-from ..config import Config, make_config, plain, unknown_name, whole_number
+from ..config import Config, make_config
+from .build import whole_number
 from .checkpoint import newest_checkpoint
 from .environments import check_id, import_from_here, registering_module
+from .pictures import Curve
 from mage_edu.engine.storage import (
     DIAGNOSTICS,
     RunFolder,
@@ -54,7 +56,8 @@ from mage_edu.engine.storage import (
     write_atomic,
     write_json,
 )
-from ..evaluate import Curve, summarize
+from ..evaluate import summarize
+from ..settings import plain, unknown_name
 
 # %% ../../nbs/engine/sweep.ipynb #008-py
 def folder_name(env_id: str) -> str:

@@ -38,10 +38,9 @@ import torch
 
 from mage_edu import MAGEAgent, make_env
 from mage_edu.actor import add_noise
-from mage_edu.dynamics import held_out_places
 from mage_edu.engine.build import build_learner
 from mage_edu.engine.learner import Learner
-from mage_edu.engine.rounds import dynamics_due, dynamics_update
+from mage_edu.engine.rounds import dynamics_due, dynamics_update, held_out_places
 from mage_edu.engine.steps import act
 
 FOLDER = Path(__file__).parent
