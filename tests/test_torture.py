@@ -79,13 +79,6 @@ def test_what_was_promised_is_on_the_disk(story):
 NOT_NEEDED = (".lock", ".replaced", "unlink", "rmdir")  # what may come back, or be missing, without harm
 
 
-def test_errors(tmp_path):
-    bench = errors.bench_of("Pendulum-v1")
-    faults = random.Random(0).sample(list(errors.faults_of(bench)), 40)
-    wrong = [(fault, *errors.verdict(bench, fault, tmp_path)) for fault in faults]
-    assert [one for one in wrong if one[1] not in errors.GOOD] == []
-
-
 @pytest.mark.parametrize("name", ["mage, Pendulum-v1", "mage, learned reward and termination"])
 def test_loaded_anew_before_every_step(name):
     count, wrong = everywhere.different(name, steps=36)
@@ -136,3 +129,10 @@ def test_the_table_of_counts(tmp_path):
     assert "| a \\| b | 5,000 | 1 | `x` |" in record.page(tmp_path)
     with pytest.raises(ValueError, match="part 'powr'"):
         record.record("powr", "a", 1, 1.0, "x", tmp_path)
+
+
+def test_errors(tmp_path):
+    bench = errors.bench_of("Pendulum-v1")
+    faults = random.Random(0).sample(list(errors.faults_of(bench)), 25)
+    wrong = [(fault, *errors.verdict(bench, fault, tmp_path)) for fault in faults]
+    assert [one for one in wrong if one[1] not in errors.GOOD] == []

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -297,12 +298,12 @@ def tried(bug: Bug | None) -> Caught:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", type=int, default=list(range(len(BUGS) + 1)), help="numbers; 0 is no bug")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--record", action="store_true", help="write the counts into results/torture")
     options = parser.parse_args()
     begin, missed, caught = time.perf_counter(), [], 0
-    for number in options.only:
-        bug = BUGS[number - 1] if number else None
-        found = tried(bug)
+    bugs = [BUGS[number - 1] if number else None for number in options.only]
+    for number, bug, found in zip(options.only, bugs, ThreadPoolExecutor(options.workers).map(tried, bugs)):
         if bug is None and found.by:
             print(f"The selection fails without any bug: {found.said}")
             return 1
