@@ -82,6 +82,9 @@ torture: install ## power loss, errors of the disk, second faults, resumes every
 	$(TORTURE)/compound.py --errors --sample 4000 --record
 	$(TORTURE)/compound.py --env InvertedPendulum-v5 --sample 500 --record
 	$(TORTURE)/everywhere.py --record
+	$(TORTURE)/fuzz.py --record
+	$(TORTURE)/programs.py --record
+	$(TORTURE)/hostile.py --record
 	$(TORTURE)/planted.py --record
 	$(TORTURE)/record.py
 
