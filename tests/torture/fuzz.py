@@ -478,6 +478,7 @@ def fuzz(
                     if tally["faults"] >= most:
                         break
             found[name] = tally | {"kinds": len(kinds), "seconds": round(time.perf_counter() - begun)}
+            print(f"{name:32}", *(f"{key} {value:<7}" for key, value in found[name].items()), flush=True)
     return found, faults
 
 
@@ -540,8 +541,6 @@ def main() -> int:
         return 0
     begun = time.perf_counter()
     found, faults = fuzz(counts, arguments.seed)
-    for name, tally in found.items():
-        print(f"{name:32}", *(f"{key} {value:<7}" for key, value in tally.items()))
     total = {
         key: sum(tally[key] for tally in found.values()) for key in ("cases", "loaded", "refused", "faults", "kinds")
     }
