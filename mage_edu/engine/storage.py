@@ -217,7 +217,7 @@ class Table:
         columns = self.columns if new else read_rows(self.path)[0]  # those of an earlier version stay as they are
         if lost := sorted({name for row in rows for name in row} - set(columns)):
             raise ValueError(f"{self.path}: this table has other columns and no room for {', '.join(lost)}. Choose another file.")
-        with open(self.path, "a", newline="", encoding="utf-8") as file:
+        with explain_write_errors(self.path, "table"), open(self.path, "a", newline="", encoding="utf-8") as file:
             file.write(rows_as_text(columns, rows, new))
 
 # %% ../../nbs/engine/storage.ipynb #025-py
@@ -283,6 +283,8 @@ def explain_write_errors(path: str | Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.strerror is None and str(path) in str(error):  # it has its sentence already
+            raise
         sentence = f"{path}: the {what} cannot be written ({error.strerror or error}); choose another path."
         raise type(error)(sentence) from error
 
@@ -376,7 +378,8 @@ class RunFolder:
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Write config.json, in the place of an earlier one. Raises `OSError`."""
-        write_sealed(self.config, description)
+        with explain_write_errors(self.config, "description of the run"):
+            write_sealed(self.config, description)
 
     def description(self) -> dict[str, Any]:
         """What config.json holds. Raises `FileNotFoundError` or `ValueError` where it is missing or damaged."""

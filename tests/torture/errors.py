@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import errno
 import multiprocessing
+import os
 import random
 import sys
 import time
@@ -26,12 +27,12 @@ from runs import End, begin, command, emptied, end_of, go_on, quick, resume, scr
 
 from mage_edu.engine.storage import say_once
 
-ERRORS: dict[str, Callable[[], BaseException]] = {
-    "ENOSPC": lambda: OSError(errno.ENOSPC, "No space left on device"),
-    "EIO": lambda: OSError(errno.EIO, "Input/output error"),
-    "EINTR": lambda: OSError(errno.EINTR, "Interrupted system call"),  # a write has then written half
-    "EACCES": lambda: OSError(errno.EACCES, "Permission denied"),
-    "MemoryError": MemoryError,
+ERRORS: dict[str, int | None] = {
+    "ENOSPC": errno.ENOSPC,
+    "EIO": errno.EIO,
+    "EINTR": errno.EINTR,  # lasting: every second call, and writes between them are short
+    "EACCES": errno.EACCES,
+    "MemoryError": None,
 }
 KINDS = (*ERRORS, "short")  # short: a write writes half, and says so
 
@@ -51,20 +52,32 @@ class Injector:
     def __init__(self, kind: str = "", at: int = -1, lasting: bool = False):
         self.kind, self.at, self.lasting = kind, at, lasting
         self.met: list[Op] = []
+        self.root = Path()
 
     def __call__(self, op: Op) -> int | None:
         self.met.append(op)
         number = len(self.met) - 1
         if self.at < 0 or number < self.at or (number > self.at and not self.lasting):
             return None
-        if self.kind == "short":
+        if self.kind == "short" or (
+            self.kind == "EINTR" and (number - self.at) % 2
+        ):  # Python repeats what is interrupted
             return max(1, len(op.data) // 2)
-        raise ERRORS[self.kind]()
+        raise self.error(op)
+
+    def error(self, op: Op) -> BaseException:
+        """What the operating system raises: with the path, where it was given one and no descriptor."""
+        code = ERRORS[self.kind]
+        if code is None:
+            return MemoryError()
+        where = () if op.kind in ("write", "sync") else (str(self.root / op.path),)
+        return OSError(code, os.strerror(code), *where)
 
 
 def disturbed(root: Path, play: Callable[[], Any], injector: Injector) -> BaseException | None:
     """Play while operations go wrong; the error that ended the run, if one did."""
     say_once.cache_clear()
+    injector.root = root
     with quick(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -1,6 +1,6 @@
 """Damaged files that know their format, given to every reader of the library.
 
-    python tests/torture/fuzz.py                                    # 100,000 cases
+    python tests/torture/fuzz.py                                    # 100,000 cases; --record notes the counts
     python tests/torture/fuzz.py --cases 2000                       # fewer
     python tests/torture/fuzz.py --only "agent.json, sealed" --case 17    # one case again, with its traceback
     python tests/torture/fuzz.py --corpus                           # write the corpus anew
@@ -478,6 +478,7 @@ def fuzz(
                     if tally["faults"] >= most:
                         break
             found[name] = tally | {"kinds": len(kinds), "seconds": round(time.perf_counter() - begun)}
+            print(f"{name:32}", *(f"{key} {value:<7}" for key, value in found[name].items()), flush=True)
     return found, faults
 
 
@@ -526,6 +527,7 @@ def main() -> int:
     parser.add_argument("--only", choices=list(READERS))
     parser.add_argument("--case", type=int)
     parser.add_argument("--corpus", action="store_true")
+    parser.add_argument("--record", action="store_true", help="note the counts in results/torture")
     arguments = parser.parse_args()
     counts = {arguments.only: arguments.cases} if arguments.only else shares(arguments.cases)
     if arguments.corpus:
@@ -539,13 +541,11 @@ def main() -> int:
         return 0
     begun = time.perf_counter()
     found, faults = fuzz(counts, arguments.seed)
-    for name, tally in found.items():
-        print(f"{name:32}", *(f"{key} {value:<7}" for key, value in tally.items()))
     total = {
         key: sum(tally[key] for tally in found.values()) for key in ("cases", "loaded", "refused", "faults", "kinds")
     }
     print("all", total, *faults, sep="\n")
-    if not faults and not arguments.only:
+    if arguments.record and not faults and not arguments.only:
         seconds = time.perf_counter() - begun
         record("fuzz", "damaged files read", total["cases"], seconds, command())
         record("fuzz", "of these refused with a sentence that names the file", total["refused"], seconds, command())

@@ -394,13 +394,14 @@ def hostile(names: list[str]) -> dict[str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=[*CASES, *BESIDES])
+    parser.add_argument("--record", action="store_true", help="note the counts in results/torture")
     arguments = parser.parse_args()
     begun = time.perf_counter()
     found = hostile([arguments.only] if arguments.only else [*CASES, *BESIDES])
     for name, said in found.items():
         print(f"{name:55} {said[:300] or 'goes on'}")
     faults = [name for name, said in found.items() if said.startswith("FAULT")]
-    if not faults and not arguments.only:
+    if arguments.record and not faults and not arguments.only:
         record(
             "hostile",
             "environments that misbehave, the run kept each time",

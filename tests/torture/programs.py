@@ -244,14 +244,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=int, default=PROGRAMS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--record", action="store_true", help="note the counts in results/torture")
     arguments = parser.parse_args()
     begun = time.perf_counter()
     counts = programs(arguments.programs, arguments.seed)
     seconds = time.perf_counter() - begun
     print(counts)
-    record("programs", "programs played", counts["programs"], seconds, command())
-    record("programs", "calls in them, after each of which the run was compared", counts["calls"], seconds, command())
-    record("programs", "kills in them", counts["kills"], seconds, command())
+    if arguments.record:
+        record("programs", "programs played", counts["programs"], seconds, command())
+        record(
+            "programs", "calls in them, after each of which the run was compared", counts["calls"], seconds, command()
+        )
+        record("programs", "kills in them", counts["kills"], seconds, command())
     return 0
 
 
