@@ -36,7 +36,7 @@ import handout  # noqa: E402
 LESSONS = {path.stem: nbformat.read(path, as_version=4) for path in handout.lessons(ROOT)}
 WITH_CARDS = [name for name, lesson in LESSONS.items() if any("stub" in handout.tags(cell) for cell in lesson.cells)]
 RUN_HERE = "07_both"
-LAST_WITH_MINUTES = 7  # lessons up to this one say in their first cell how long reading and cards take
+LAST_WITH_MINUTES = 21
 
 
 def code(lesson: nbformat.NotebookNode, tag: str) -> str:
