@@ -48,6 +48,7 @@ from mage_edu.engine.storage import (
     RunFolder,
     at_home,
     evaluation_curve,
+    explain_write_errors,
     load_agent,
     read_table,
     save_agent,
@@ -266,7 +267,9 @@ def write_rows(agent: MAGEAgent, kind: str, rows: list[dict[str, float]]) -> Non
     """Append rows to a run folder's table; with an evaluation, save the agent and redraw the curve too. Or save a checkpoint."""
     if kind == "checkpoint":
         return save_checkpoint(agent)
-    getattr(agent.run, kind).append(rows)
+    table = getattr(agent.run, kind)
+    with explain_write_errors(table.path, "table"):
+        table.append(rows)
     if kind == "evaluations":
         agent.save(agent.run.agent)
         steps, returns = evaluation_curve(agent.run.path)
