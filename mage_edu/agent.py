@@ -52,6 +52,7 @@ from mage_edu.engine.storage import (
     at_home,
     check_entries,
     evaluation_curve,
+    explain_write_errors,
     load_agent,
     read_table,
     save_agent,
@@ -270,7 +271,9 @@ def write_rows(agent: MAGEAgent, kind: str, rows: list[dict[str, float]]) -> Non
     """Append rows to a run folder's table; with an evaluation, save the agent and redraw the curve too. Or save a checkpoint."""
     if kind == "checkpoint":
         return save_checkpoint(agent)
-    getattr(agent.run, kind).append(rows)
+    table = getattr(agent.run, kind)
+    with explain_write_errors(table.path, "table"):
+        table.append(rows)
     if kind == "evaluations":
         agent.save(agent.run.agent)
         steps, returns = evaluation_curve(agent.run.path)

@@ -217,7 +217,7 @@ class Table:
         columns = self.columns if new else read_rows(self.path)[0]  # those of an earlier version stay as they are
         if lost := sorted({name for row in rows for name in row} - set(columns)):
             raise ValueError(f"{self.path}: this table has other columns and no room for {', '.join(lost)}. Choose another file.")
-        with explain_write_errors(self.path, "table"), open(self.path, "a", newline="", encoding="utf-8") as file:
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
             file.write(rows_as_text(columns, rows, new))
 
 # %% ../../nbs/engine/storage.ipynb #025-py

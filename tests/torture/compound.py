@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 
-from disk import Disk, Op, digest_of, put, watched
+from disk import KEPT, Disk, Op, digest_of, put, watched
 from errors import ERRORS, Injector, disturbed
 from power import FAULTS, NEVER, State, Story, states_of, story_of, verdict
 from record import record
@@ -63,7 +63,12 @@ def judge(work: tuple[State, Story]) -> tuple[State, str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="Pendulum-v1")
-    parser.add_argument("--sample", type=int, default=0, help="resume so many of the states; 0 is all")
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=0,
+        help="resume so many of the states, after a fiftieth as many first faults; 0 is all",
+    )
     parser.add_argument("--errors", action="store_true", help="the second fault is an error of the disk")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--record", action="store_true", help="write the counts into results/torture")
@@ -72,6 +77,8 @@ def main() -> int:
     with scratch() as root:
         story = story_of(options.env, root)
     first = [state for state in states_of(story, most=0) if state.promised != NEVER]
+    if options.sample:
+        first = generator.sample(first, min(len(first), max(2, options.sample // 50)))
     counts, wrong = Counter(), []
     with multiprocessing.get_context("fork").Pool(options.workers) as pool:
         if options.errors:
@@ -83,7 +90,7 @@ def main() -> int:
                 for kind in ERRORS
             ]
             what, pairs = "errors during a recovery", len(every)
-            works = generator.sample(every, options.sample) if options.sample else every
+            works = generator.sample(every, min(options.sample, len(every))) if options.sample else every
             for fault in pool.imap_unordered(with_errors, works, chunksize=8):
                 counts["wrong" if fault else "byte-identical"] += 1
                 wrong += [fault] if fault else []
@@ -92,10 +99,11 @@ def main() -> int:
             for moments, states in pool.imap(second_states, first):
                 pairs += moments
                 for state in states:  # the same files are worth less where more was promised
-                    found.setdefault((digest_of(state.files), state.promised), state)
+                    files = {path: KEPT.setdefault(data, data) for path, data in state.files.items()}
+                    found.setdefault((digest_of(files), state.promised), state._replace(files=files))
             every = list(found.values())
             what = f"states after two power losses, at {pairs:,} pairs of moments"
-            works = generator.sample(every, options.sample) if options.sample else every
+            works = generator.sample(every, min(options.sample, len(every))) if options.sample else every
             for state, word, why in pool.imap_unordered(judge, ((state, story) for state in works), chunksize=8):
                 counts[word] += 1
                 wrong += (
@@ -105,7 +113,7 @@ def main() -> int:
     print(f"{options.env}: {what}: {len(works):,} of {len(every):,} in {seconds:.0f} s: {dict(counts)}")
     print("".join(f"  {line}\n" for line in wrong[:12]), end="")
     if options.record and not wrong:
-        share = f" (drawn of {len(every):,})" if options.sample else ""
+        share = f" (drawn of {len(every):,}, after {len(first)} first faults)" if options.sample else ""
         record("compound", f"{options.env}: {what}{share}", len(works), seconds, command())
     return 1 if wrong or not works else 0
 

@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 SECTOR = 512  # bytes that a disk writes as a whole
 
 
-KEPT: dict[bytes, bytes] = {}  # every content once: thousands of states share most of their files
+KEPT: dict[bytes | None, bytes | None] = {}  # every content once: thousands of states share most of their files
 
 
 class Op(NamedTuple):
