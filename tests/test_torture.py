@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "torture"))
 import disk
@@ -18,7 +21,10 @@ import record
 import runs
 
 from mage_edu import MAGEAgent
+from mage_edu.engine import storage
+from mage_edu.engine.checkpoint import Checkpoints, Rows, State, newest_checkpoint, put_rows
 from mage_edu.engine.storage import RunFolder
+from mage_edu.replay import ReplayBuffer
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +142,59 @@ def test_errors(tmp_path):
     faults = random.Random(0).sample(list(errors.faults_of(bench)), 25)
     wrong = [(fault, *errors.verdict(bench, fault, tmp_path)) for fault in faults]
     assert [one for one in wrong if one[1] not in errors.GOOD] == []
+
+
+def wrapped_buffer(added: int) -> ReplayBuffer:
+    """A ring of five rows after so many transitions, each of its own number."""
+    replay = ReplayBuffer(5, 1, 1, seed=0)
+    for number in range(added):
+        replay.add([float(number)], [0.0], float(number), [float(number)], False)
+    return replay
+
+
+def written_checkpoints(folder: Path, *steps: int) -> ReplayBuffer:
+    """A checkpoint at each step of a buffer that has gone round; the buffer at the last one."""
+    checkpoints = Checkpoints(folder, [])
+    for step in steps:
+        replay = wrapped_buffer(step)
+        rows = Rows(replay.added, replay.columns)
+        checkpoints.save(State(step, {"weight": torch.full((3,), float(step))}, {}, rows))
+    return replay
+
+
+def test_the_rows_of_a_ring_come_back_to_their_places(tmp_path):
+    """At step 11 the first chunk of rows is gone, so that what is read does not begin at row 0."""
+    replay, again = written_checkpoints(tmp_path, 4, 8, 11), wrapped_buffer(0)
+    put_rows(again, newest_checkpoint(tmp_path, [])[1].state.rows)
+    assert again.added == 11 and torch.equal(again.data.reward, replay.data.reward)
+
+
+def test_a_temporary_file_that_was_left_is_not_trusted(tmp_path):
+    """A kill between writing the manifest and renaming it: the checkpoint before is the newest."""
+    written_checkpoints(tmp_path, 4, 8)
+    (tmp_path / "000000008.json").rename(tmp_path / "000000008.json.tmp")
+    assert newest_checkpoint(tmp_path, [])[1].state.step == 4
+
+
+def test_one_byte_of_the_tensors_is_noticed(tmp_path):
+    written_checkpoints(tmp_path, 4, 8)
+    state = tmp_path / "state-000000008.safetensors"
+    state.write_bytes(state.read_bytes()[:-1] + b"\x07")
+    _, found, reasons = newest_checkpoint(tmp_path, [])
+    assert found.state.step == 4 and len(reasons) == 1 and "state-000000008" in reasons[0]
+
+
+@pytest.mark.parametrize("code, told", [(errno.ENOSPC, False), (errno.EIO, False), (errno.EINVAL, True)])
+def test_only_what_a_file_system_cannot_do_is_passed_over(tmp_path, monkeypatch, code, told):
+    def fails(handle):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    storage.say_once.cache_clear()
+    if told:
+        with pytest.warns(UserWarning, match="cannot be told"):
+            storage.write_atomic(tmp_path / "file", b"content")
+    else:
+        with pytest.raises(OSError):
+            storage.write_atomic(tmp_path / "file", b"content")
+    assert (tmp_path / "file").exists() == told and not (tmp_path / "file.tmp").exists()
