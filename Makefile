@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHO
 unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
 unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 
-.PHONY: help install lint train test test-export test-notebooks test-slow test-browser trace trace-check docs docs-serve book slides handout test-handout test-student results sb3 bench clean
+.PHONY: torture planted help install lint train test test-export test-notebooks test-slow test-browser trace trace-check docs docs-serve book slides handout test-handout test-student results sb3 bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -47,7 +47,7 @@ train: install ## train MAGE on HalfCheetah-v5; prints where the curve and the v
 	$(BIN)/mage-edu train --env $(ENV) --algorithm $(ALGORITHM) --size $(SIZE) --steps $(STEPS) --seed $(SEED) --video
 
 # One thread each: the workers share the cores, and a sum split over threads can differ in its last bits.
-test test-notebooks test-slow test-handout test-student test-browser: export OMP_NUM_THREADS = 1
+test test-notebooks test-slow test-handout test-student test-browser torture planted: export OMP_NUM_THREADS = 1
 
 test: lint ## check everything: the library equals the notebooks, the code is clean, the notebooks run, the tests pass
 	$(BIN)/python tests/check_export.py
@@ -70,6 +70,26 @@ test-slow: install ## run the tests that `make test` leaves out because they are
 
 test-browser: install ## open the site and JupyterLab in Debian's Chromium: pages, search, accessibility, explorers, lesson 01
 	$(BIN)/python -m pytest -m browser
+
+# Each line can be run alone; on two idle cores all of it takes some two and a half hours at most. It writes results/torture and docs/pages/torture.md.
+TORTURE = $(BIN)/python tests/torture
+torture: install ## power loss, errors of the disk, second faults, resumes everywhere, damaged files, programs of calls, hostile worlds
+	$(TORTURE)/power.py --record
+	$(TORTURE)/power.py --env InvertedPendulum-v5 --sample 800 --record
+	$(TORTURE)/errors.py --record
+	$(TORTURE)/errors.py --env InvertedPendulum-v5 --sample 500 --record
+	$(TORTURE)/compound.py --record
+	$(TORTURE)/compound.py --errors --sample 4000 --record
+	$(TORTURE)/compound.py --env InvertedPendulum-v5 --sample 500 --record
+	$(TORTURE)/everywhere.py --record
+	$(TORTURE)/fuzz.py --record
+	$(TORTURE)/programs.py --record
+	$(TORTURE)/hostile.py --record
+	$(TORTURE)/planted.py --record
+	$(TORTURE)/record.py
+
+planted: install ## plant realistic bugs in copies of the library, and name the test that catches each
+	$(TORTURE)/planted.py --record
 
 trace: install ## digest what every algorithm learns in 50 updates: runs/trace.csv
 	$(BIN)/python tests/trace.py --out runs/trace.csv

@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterator, Literal, Mapping
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import Tensor
 
 from .config import Config, make_config
 from mage_edu.engine.build import (
@@ -49,7 +50,9 @@ from .engine.steps import act, use_recorded
 from mage_edu.engine.storage import (
     RunFolder,
     at_home,
+    check_entries,
     evaluation_curve,
+    explain_write_errors,
     load_agent,
     read_table,
     save_agent,
@@ -69,8 +72,8 @@ __all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'MISSING_LOSS', 'default_dtype', 'o
            'tables_of', 'save_checkpoint', 'last_row', 'counted_on', 'Reporter', 'open_tensorboard', 'describe_run',
            'check_steps', 'check_simulator', 'with_their_dtype', 'MAGEAgent', 'split_given', 'check_given',
            'check_remembered', 'announce', 'start_count', 'settle_compile', 'OwnEvaluator', 'run_and_save',
-           'save_before_fault', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'load_into', 'rebuilt', 'find_again',
-           'never_begun']
+           'save_before_fault', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'check_sizes', 'load_into',
+           'rebuilt', 'find_again', 'never_begun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
 @contextmanager
@@ -216,7 +219,7 @@ class ActingAgent:
 
     def limited_env(self) -> gym.Env:
         """One more, for evaluation: it ends after `eval_max_steps` steps where it has no time limit."""
-        return Watched(limited(self.one_world.make(), self.config.eval_max_steps), "evaluation")
+        return Watched(limited(self.one_world.make(), self.config.eval_max_steps), "evaluation", self.config.env_seconds)
 
 # %% ../nbs/engine/agent.ipynb #016-py
 def evaluate_learner(learner: Learner, new_env: Callable[[], gym.Env], episodes: int | None, seed: int) -> np.ndarray:
@@ -248,7 +251,7 @@ def follow(env: gym.Env) -> None:
 
 def record_video(learner: Learner, new_env: Callable[..., gym.Env], path: Path, seed: int, steps: int) -> Path:
     """Write an MP4 of the first `steps` steps of one deterministic episode."""
-    env = Watched(new_env(render_mode="rgb_array"), "video")
+    env = Watched(new_env(render_mode="rgb_array"), "video", learner.config.env_seconds)
     follow(env)
     try:
         write_video(path, rollout_frames(lambda obs: act(learner, obs), env, seed, steps), env.metadata.get("render_fps", 30))
@@ -268,7 +271,9 @@ def write_rows(agent: MAGEAgent, kind: str, rows: list[dict[str, float]]) -> Non
     """Append rows to a run folder's table; with an evaluation, save the agent and redraw the curve too. Or save a checkpoint."""
     if kind == "checkpoint":
         return save_checkpoint(agent)
-    getattr(agent.run, kind).append(rows)
+    table = getattr(agent.run, kind)
+    with explain_write_errors(table.path, "table"):
+        table.append(rows)
     if kind == "evaluations":
         agent.save(agent.run.agent)
         steps, returns = evaluation_curve(agent.run.path)
@@ -603,6 +608,11 @@ def continue_run(agent: MAGEAgent) -> None:
     """
     run = agent.source
     described = run.description()
+    check_entries(run.config, described, {"compile": (bool, str)})
+    try:
+        check_compile(described["compile"])
+    except ValueError as error:
+        raise ValueError(f"{run.config}: {error}") from error
     if agent.other_world:
         raise ValueError(f"{run.path}: the run cannot be continued in another world than it began in: {'; '.join(agent.other_world)}. Begin a new one, with out= another folder.")
     if agent.num_timesteps == 0 and not any(path.exists() for path in (*tables_of(run), *run.checkpoint.glob("*.json"))):
@@ -628,11 +638,22 @@ def continue_run(agent: MAGEAgent) -> None:
 
 def warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Warn where a run is continued with other versions, threads or another device."""
-    changed = [f"{name} {before[name]} -> {now[name]}" for name in ("device", "threads", "onednn", "versions") if before.get(name) != now[name]]
+    changed = [f"{name} {before.get(name)} -> {now[name]}" for name in ("device", "threads", "onednn", "versions") if before.get(name) != now[name]]
     if changed:
         warnings.warn(f"the run began with other conditions ({'; '.join(changed)}): it goes on correctly, but not bit for bit as it would have.")
 
 # %% ../nbs/engine/agent.ipynb #046-py
+def check_sizes(path: str | Path, config: Config, weights: Mapping[str, Tensor]) -> None:
+    """Raise `ValueError`, before anything of that size is made, where the settings tell of other networks than there are weights of."""
+    sizes = {"actor": (1, config.actor_layers, config.actor_width), "critic": (2 if config.twin else 1, config.critic_layers, config.critic_width)}
+    if config.learns_model and config.dynamics != "given":
+        sizes["dynamics"] = (config.members, config.dynamics_layers, config.dynamics_width)
+    for name, (members, layers, width) in sizes.items():
+        shapes = [tuple(tensor.shape) for key, tensor in weights.items() if key.startswith(f"{name}.weights.")]
+        if len(shapes) != layers + 1 or any(shape[:1] != (members,) for shape in shapes) or not any(shape[2:] == (width,) for shape in shapes):
+            raise ValueError(f"{path}: the settings say {name}: {members} x {layers} hidden layers of {width} units; the saved weights do not fit this.")
+
+
 def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Callable[..., gym.Env] | None, device: str,
               functions: Mapping[str, Callable[..., Any]]) -> MAGEAgent:
     """An agent of class `cls` from an agent folder or a run folder.
@@ -646,10 +667,12 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
     run = RunFolder(path)
     if never_begun(run):
         content = run.description()
+        check_entries(run.config, content, {"env_arguments": dict, "data": (str, type(None))})
         agent = rebuilt(cls, path, content, content["config"], env, device, functions, content.get("data"))
         agent.source = run
         return agent
     content, weights = load_agent(path)
+    check_sizes(path, content["config"], weights)
     agent = rebuilt(cls, path, content, content["config"].to_dict(), env, device, functions)
     try:
         restore_weights(agent.learner, weights)
@@ -678,11 +701,17 @@ def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], 
     if env is None:
         find_again(path, content["env"], content.get("env_module"))
     asked = Recipe(content["env"], from_json(content["env_arguments"])) if env is None else env
-    agent = cls(asked, device=device, data=data, **dict(settings) | dict(functions) | missing)
+    try:
+        agent = cls(asked, device=device, data=data, **dict(settings) | dict(functions) | missing)
+    except (ValueError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
+        raise ValueError(f"{path}: an agent with these settings cannot be made here: {error}") from error
     if env is not None and id_of(agent.env) != content["env"].rpartition(":")[2]:
         raise ValueError(f"{path}: this agent was trained on {content['env']} and cannot act in {id_of(agent.env)}; leave env out.")
     agent.env_id, agent.forgotten = content["env"], tuple(missing)
-    agent.other_world = other_world(content["world"], agent.one_world.facts()) if "world" in content else []
+    try:
+        agent.other_world = other_world(content["world"], agent.one_world.facts()) if "world" in content else []
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; the file is damaged or not ours.") from error
     if agent.other_world:
         warnings.warn(f"{path}: this environment is not the one that the agent was trained in: {'; '.join(agent.other_world)}. Evaluation and films show it in another world.", stacklevel=4)
     return agent

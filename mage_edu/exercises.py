@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import platform
 import re
@@ -51,13 +52,26 @@ def answers(check: Callable[[Any], str | None]) -> Callable[[Any], Answer]:
 
     @functools.wraps(check)
     def answer(attempt: Any) -> Answer:
+        found = []  # what the attempt returned last
+        watched = attempt
+        if inspect.isfunction(attempt):
+
+            @functools.wraps(attempt)
+            def watched(*arguments: Any, **settings: Any) -> Any:
+                found.clear()
+                found.append(attempt(*arguments, **settings))
+                return found[0]
+
         try:
-            said = check(attempt)
+            said = check(watched)
         except Exception as error:
             if isinstance(error, NotImplementedError) and not error.args:
                 return NOT_TRIED
-            return Answer(f"it stops with {type(error).__name__}: {error}")
-        return Answer("right" if said is None else said)
+            said = f"it stops with {type(error).__name__}: {error}"
+        said = Answer("right" if said is None else said)
+        if found and found[0] is None and "NoneType" in said:
+            said = Answer(said + (" Your" if said[-1] in ".?" else "; your") + " function returned None: is there a `return`?")
+        return said
 
     return answer
 

@@ -91,6 +91,7 @@ class Settings:
     eval_interval: int = number(1_000, low=1)  # environment steps between two evaluations
     eval_episodes: int = number(10, low=1)  # episodes per evaluation
     eval_max_steps: int = number(1_000, low=1)  # an evaluation episode ends here where the environment has no time limit of its own
+    env_seconds: float | None = number(None, above=0)  # a reset or a step of the environment that takes longer ends the run; None waits for ever
     log_interval: int = number(250, low=1)  # environment steps between two rows of metrics.csv
     checkpoint_interval: int = number(1_000, low=1)  # environment steps between two checkpoints; at most these are lost when a run is killed
     diagnose_interval: int = number(0, low=0)  # environment steps between two rows of diagnostics.csv; 0 is never
@@ -125,7 +126,7 @@ def check_setting(field: dataclasses.Field, value: Any) -> None:
         raise ValueError(f"{name}={value!r}: expected {'an' if whole else 'a'} {getattr(kind, '__name__', kind)}, got {type(value).__name__}.")
     if kind in (bool, str):
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf:
         raise ValueError(f"{name}={value!r}: expected a finite number.")
     low, high, above = (field.metadata.get(limit, without) for limit, without in (("low", -math.inf), ("high", math.inf), ("above", -math.inf)))
     if value <= above:

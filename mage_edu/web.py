@@ -22,9 +22,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .actor import Actor
+from .config import unknown_name
 from .engine.environments import arguments_of, id_of, known_task, look_up, make_env, time_limit
 from mage_edu.engine.storage import (
     at_home,
+    check_entries,
     digest,
     explain_write_errors,
     helper_folder,
@@ -35,6 +37,7 @@ from mage_edu.engine.storage import (
 )
 from .engine.worlds import edited_paths
 from .envs import ActionScale
+from .networks import ACTIVATIONS
 
 # %% auto #0
 __all__ = ['PLAYABLE', 'ENGINE', 'ENGINE_DIGESTS', 'NOTICE', 'SCHEMA', 'actor_bytes', 'actor_from_bytes', 'Playable',
@@ -53,11 +56,14 @@ def actor_from_bytes(data: bytes, activation: str) -> Actor:
     """The inverse of `actor_bytes`, in single precision. Raises `ValueError` for what is not such a file."""
     try:
         tensors = {name: tensor.float() for name, tensor in load(data).items()}
-        layers = sum(name.startswith("weights.") for name in tensors)
-        obs_dim, width = tensors["weights.0"].shape[1:]
-        actor = Actor(obs_dim, tensors[f"weights.{layers - 1}"].shape[2], layers - 1, width, torch.Generator(), activation)
+        shapes = [tuple(tensors[f"weights.{i}"].shape) for i in range(sum(name.startswith("weights.") for name in tensors))]
+        (_, obs_dim, width), (_, _, act_dim) = shapes[0], shapes[-1]
+        sizes = [obs_dim, *[width] * (len(shapes) - 1), act_dim]
+        if shapes != [(1, *pair) for pair in zip(sizes, sizes[1:])]:  # before anything of that size is made
+            raise ValueError(f"weights of the shapes {shapes} do not follow each other")
+        actor = Actor(obs_dim, act_dim, len(shapes) - 1, width, torch.Generator(), activation)
         actor.load_state_dict(tensors)
-    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+    except (SafetensorError, IndexError, KeyError, RuntimeError, ValueError) as error:
         raise ValueError(f"not the file of an actor ({type(error).__name__}: {error}).") from error
     return actor
 
@@ -203,6 +209,10 @@ def read_agent(folder: str | Path) -> tuple[dict[str, Any], Actor]:
     about = read_json(folder / "agent.json")
     if not isinstance(about, dict) or about.get("schema") != SCHEMA:
         raise ValueError(f"{folder / 'agent.json'}: expected the description of an agent in a page, schema {SCHEMA}.")
+    check_entries(folder / "agent.json", about, {"actor": dict, "world": dict})
+    check_entries(folder / "agent.json", about["actor"], {"activation": str, "low": list, "high": list})
+    if about["actor"]["activation"] not in ACTIVATIONS:
+        raise ValueError(f"{folder / 'agent.json'}: {unknown_name('activation', about['actor']['activation'], list(ACTIVATIONS))}")
     try:
         return about, actor_from_bytes((folder / "actor.safetensors").read_bytes(), about["actor"]["activation"])
     except ValueError as error:

@@ -262,6 +262,44 @@ def test_the_search_finds_the_agent(page, site):
     )
 
 
+OVER_THE_EDGE = """() => {
+  const width = document.documentElement.clientWidth;
+  const pictures = [...document.querySelectorAll('main img, main svg.explorer, main canvas')].filter(one => one.getBoundingClientRect().right > width + 1);
+  const page = document.scrollingElement.scrollWidth > width + 1 ? [`the page is ${document.scrollingElement.scrollWidth} wide`] : [];
+  return [...page, ...pictures.map(one => `${one.tagName} ends at ${Math.round(one.getBoundingClientRect().right)}`)];
+}"""
+
+
+def test_nothing_hangs_over_the_edge_of_a_phone(chromium, site, folder):
+    lessons = sorted(file.relative_to(folder).as_posix() for file in (folder / "nbs" / "course").glob("*.html"))
+    assert len(lessons) == 21
+    page = chromium.new_context(viewport={"width": 390, "height": 844}).new_page()
+    wrong = {}
+    for name in ("index.html", *lessons):
+        page.goto(site + name)
+        wrong[name] = page.evaluate(OVER_THE_EDGE)
+    page.context.close()
+    assert {name: found for name, found in wrong.items() if found} == {}
+
+
+def test_the_first_page_is_quick_and_light(chromium, site):
+    """From nothing to three robots that can run: under 3 s from this machine, and at most 15 MB beside the theme that all pages share."""
+    seconds = []
+    for _ in range(3):
+        page = chromium.new_context().new_page()
+        began = time.perf_counter()
+        page.goto(site + "nbs/course/01_robot.html")
+        page.wait_for_function("document.querySelector('.mage-player')?.runners", timeout=60_000)
+        seconds.append(time.perf_counter() - began)
+        loaded = page.evaluate("performance.getEntriesByType('resource').map(one => [one.name, one.decodedBodySize])")
+        page.context.close()
+    own = sum(size for name, size in loaded if "/_static/" not in name)
+    print(
+        f"seconds {[round(one, 2) for one in seconds]}, {own / 1e6:.1f} MB of {sum(size for _, size in loaded) / 1e6:.1f}"
+    )
+    assert min(seconds) < 3.0 and 5e6 < own <= 15e6
+
+
 def test_there_is_one_search_box(page, site):
     page.goto(site)
     assert page.locator(".search-button-field:visible, input[type=search]:visible").count() == 1

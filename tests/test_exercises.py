@@ -36,6 +36,7 @@ import handout  # noqa: E402
 LESSONS = {path.stem: nbformat.read(path, as_version=4) for path in handout.lessons(ROOT)}
 WITH_CARDS = [name for name, lesson in LESSONS.items() if any("stub" in handout.tags(cell) for cell in lesson.cells)]
 RUN_HERE = "07_both"
+LAST_WITH_MINUTES = 21
 
 
 def code(lesson: nbformat.NotebookNode, tag: str) -> str:
@@ -175,6 +176,36 @@ def test_cards_are_laid_out_alike(name):
         if cell.cell_type == "code" and re.search(r"^\s+raise NotImplementedError\s*$", cell.source, re.MULTILINE)
     ]
     assert bare == [lesson.cells[card.stub].id for card in found]
+
+
+def minutes(lesson: nbformat.NotebookNode) -> tuple[int, int]:
+    """The minutes for the cards that a lesson's first cell names, and the sum of those that its cards name."""
+    head = re.findall(
+        r"^\d+ minutes to read, (\d+) for the cards \(estimates\)\.", lesson.cells[0].source, re.MULTILINE
+    )
+    assert len(head) == 1, (
+        f"expected 'N minutes to read, M for the cards (estimates).' once in: {lesson.cells[0].source}"
+    )
+    texts = [lesson.cells[card.stub - 1].source for card in handout.cards(lesson)]
+    return int(head[0]), sum(
+        int(n) for text in texts for n in re.findall(r"^Difficulty .* · (\d+) minutes\.$", text, re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in LESSONS if int(name[:2]) <= LAST_WITH_MINUTES])
+def test_the_first_cell_adds_up_the_minutes_of_the_cards(name):
+    said, summed = minutes(LESSONS[name])
+    assert said == summed
+
+
+def test_minutes_that_do_not_add_up_are_seen():
+    lesson = copy.deepcopy(LESSONS[RUN_HERE])
+    lesson.cells[handout.cards(lesson)[0].stub - 1].source += "\n\nDifficulty ●○○ · importance ●●● · 1 minutes."
+    said, summed = minutes(lesson)
+    assert summed == said + 1
+    lesson.cells[0].source = lesson.cells[0].source.replace("for the cards", "with the cards")
+    with pytest.raises(AssertionError, match="expected 'N minutes"):
+        minutes(lesson)
 
 
 @pytest.mark.parametrize("name", WITH_CARDS)

@@ -13,13 +13,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .storage import digest, explain_write_errors, read_sealed, sync_file, write_atomic, write_sealed
+from mage_edu.engine.storage import (
+    check_entries,
+    digest,
+    explain_write_errors,
+    read_sealed,
+    sync_file,
+    sync_folder,
+    write_atomic,
+    write_sealed,
+)
 from ..replay import ReplayBuffer
 
 # %% auto #0
 __all__ = ['FILE_NAME', 'Rows', 'put_rows', 'Seen', 'seen', 'State', 'Checkpoint', 'manifest_path', 'state_name', 'chunk_name',
-           'Checkpoints', 'check_manifest', 'read_tensors', 'read_checkpoint', 'newest_checkpoint', 'cut_tables',
-           'continued']
+           'Checkpoints', 'check_manifest', 'is_pair', 'follow', 'read_tensors', 'fits', 'read_checkpoint',
+           'newest_checkpoint', 'cut_tables', 'continued']
 
 # %% ../../nbs/engine/checkpoint.ipynb #008-py
 class Rows(NamedTuple):
@@ -45,7 +54,7 @@ class Rows(NamedTuple):
 
 
 def put_rows(replay: ReplayBuffer, rows: Rows) -> None:
-    """Put rows into a buffer, as many as it holds. Raises `ValueError` where their columns are not the buffer's."""
+    """Put rows into a buffer, as many as it holds. Raises `ValueError` where their columns are not the buffer's, or rows that it held are missing."""
     if rows.added == 0:  # a checkpoint at step 0 has no columns to compare
         replay.added = 0
         return
@@ -53,6 +62,8 @@ def put_rows(replay: ReplayBuffer, rows: Rows) -> None:
     if {name: column.shape[1:] for name, column in rows.columns.items()} != own:
         raise ValueError("the rows of the checkpoint do not fit this environment.")
     numbers, columns = rows.since(rows.added - replay.capacity)
+    if numbers.start > max(0, rows.added - replay.capacity):
+        raise ValueError(f"the checkpoint begins with row {numbers.start}, and the buffer held row {max(0, rows.added - replay.capacity)} too.")
     for name, column in replay.columns.items():
         column[[number % replay.capacity for number in numbers]] = columns[name].to(column)
     replay.added = rows.added
@@ -117,6 +128,8 @@ class Checkpoints:
             chunks, files = self.write_files(state)
             for table in self.tables:
                 sync_file(table)
+            for folder in {self.folder.parent, *(table.parent for table in self.tables)}:
+                sync_folder(folder)  # the names of the tables, and of the checkpoints' folder
             manifest = {
                 "step": state.step, "facts": dict(state.facts), "added": state.rows.added, "chunks": chunks, "files": files,
                 "tables": {table.name: seen(table) for table in self.tables},
@@ -157,17 +170,31 @@ FILE_NAME = re.compile(r"(state-\d{9,}|replay-\d{9,}-\d{9,})\.safetensors")
 def check_manifest(path: Path) -> dict[str, Any]:
     """The content of a manifest. Raises `ValueError` where it is damaged or names files that cannot be ours."""
     manifest = read_sealed(path)
+    check_entries(path, manifest, {"step": int, "added": int, "facts": dict, "chunks": list, "files": dict, "tables": dict})
     try:
-        names = {chunk_name((int(start), int(stop))) for start, stop in manifest["chunks"]} | {state_name(int(manifest["step"]))}
+        if not all(is_pair(chunk, int, int) for chunk in manifest["chunks"]) or not follow(manifest["chunks"], manifest["added"]):
+            raise ValueError("its chunks do not lead to the rows that were added")
+        names = {chunk_name(chunk) for chunk in manifest["chunks"]} | {state_name(manifest["step"])}
         if names != set(manifest["files"]) or not all(FILE_NAME.fullmatch(name) for name in names):
             raise ValueError("its list of files is not one of ours")
         if manifest_path(path.parent, manifest["step"]) != path:
             raise ValueError(f"it belongs to step {manifest['step']}")
-        if type(manifest["added"]) is not int or not all(isinstance(manifest[name], dict) for name in ("facts", "files", "tables")):
-            raise ValueError("its entries are not of the right kinds")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not the manifest of a checkpoint ({type(error).__name__}: {error}).") from error
+        if not all(is_pair(table, int, str) for table in manifest["tables"].values()):
+            raise ValueError("its list of tables is not one of ours")
+    except ValueError as error:
+        raise ValueError(f"{path}: not the manifest of a checkpoint ({error}).") from error
     return manifest
+
+
+def is_pair(value: Any, first: type, second: type) -> bool:
+    """Whether a value is a list of two things of these types."""
+    return isinstance(value, list) and [type(part) for part in value] == [first, second]
+
+
+def follow(chunks: list[list[int]], added: int) -> bool:
+    """Whether each chunk has rows and begins where the one before it stops, and the last stops at the row `added`."""
+    starts, stops = [start for start, _ in chunks], [stop for _, stop in chunks]
+    return starts[1:] == stops[:-1] and all(0 <= start < stop for start, stop in chunks) and (stops or [0])[-1] == added
 
 
 def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
@@ -181,6 +208,12 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         raise ValueError(f"{path}: cannot be read ({error}).") from error
 
 # %% ../../nbs/engine/checkpoint.ipynb #018s1-py
+def fits(chunk: Mapping[str, Tensor], first: Mapping[str, Tensor], rows: int) -> bool:
+    """Whether a chunk has so many rows, and the columns of another one."""
+    kinds = lambda chunk: {name: (column.dtype, column.shape[1:]) for name, column in chunk.items()}
+    return bool(chunk) and all(column.shape[:1] == (rows,) for column in chunk.values()) and kinds(chunk) == kinds(first)
+
+
 def read_checkpoint(path: Path, tables: Iterable[Path]) -> tuple[dict[str, Any], Checkpoint]:
     """One checkpoint, by its manifest, with every digest compared. Raises `FileNotFoundError` or `ValueError`."""
     manifest = check_manifest(path)
@@ -191,7 +224,10 @@ def read_checkpoint(path: Path, tables: Iterable[Path]) -> tuple[dict[str, Any],
         if seen(table, size) != (size, sha256):
             raise ValueError(f"{table}: does not begin as it did when {path.name} was written; the table is damaged or was edited.")
     read = {name: read_tensors(path.parent / name, sha256) for name, sha256 in manifest["files"].items()}
-    chunks = [read[chunk_name((start, stop))] for start, stop in manifest["chunks"]]
+    chunks = [read[chunk_name(chunk)] for chunk in manifest["chunks"]]
+    for numbers, chunk in zip(manifest["chunks"], chunks):
+        if not fits(chunk, chunks[0], numbers[1] - numbers[0]):
+            raise ValueError(f"{path.parent / chunk_name(numbers)}: not {numbers[1] - numbers[0]} rows of the columns that the chunk before it has.")
     first = manifest["chunks"][0][0] if chunks else 0
     turned = lambda rows: rows.roll(first % len(rows), 0)  # from the order of their numbers to their places in a ring
     rows = Rows(manifest["added"], {name: turned(torch.cat([chunk[name] for chunk in chunks])) for name in (chunks[0] if chunks else ())})

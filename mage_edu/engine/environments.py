@@ -10,8 +10,12 @@ import inspect
 import json
 import math
 import os
+import signal
 import sys
 import sysconfig
+import threading
+import warnings
+from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 import gymnasium as gym
@@ -23,12 +27,13 @@ from ..envs import PrependVelocity, Task, TransitionFn
 from ..settings import unknown_name
 
 # %% auto #0
-__all__ = ['HUGE', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'id_of', 'parts_of', 'check_spaces', 'into_space', 'as_vectors',
-           'flat_columns', 'is_close_to_bounds', 'import_mujoco', 'wrappers', 'Found', 'look_up', 'import_from_here',
-           'registering_module', 'source_of_module', 'check_version', 'check_id', 'make_by_id', 'asked_for', 'make_env',
-           'leaves_of', 'flat_obs', 'plain_value', 'as_json', 'from_json', 'arguments_of', 'time_limit', 'known_task',
-           'reward_fn', 'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold', 'limited', 'EnvironmentFault',
-           'checked_obs', 'reset_seeded', 'checked_reset', 'checked_step', 'Watched']
+__all__ = ['HUGE', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'LARGEST', 'id_of', 'parts_of', 'check_spaces', 'into_space',
+           'as_vectors', 'flat_columns', 'is_close_to_bounds', 'import_mujoco', 'wrappers', 'Found', 'look_up',
+           'import_from_here', 'registering_module', 'source_of_module', 'check_version', 'check_id', 'make_by_id',
+           'asked_for', 'make_env', 'leaves_of', 'flat_obs', 'plain_value', 'as_json', 'from_json', 'arguments_of',
+           'time_limit', 'known_task', 'reward_fn', 'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold',
+           'limited', 'EnvironmentFault', 'words_of', 'checked_obs', 'TimeUp', 'at_most', 'reset_seeded',
+           'checked_reset', 'checked_step', 'Watched']
 
 # %% ../../nbs/engine/environments.ipynb #058-py
 def id_of(env: str | gym.Env) -> str:
@@ -397,14 +402,62 @@ class EnvironmentFault(ValueError):
     """An environment broke Gymnasium's contract, or gave numbers that are not finite."""
 
 
+LARGEST = float(np.finfo(np.float32).max)  # the networks and the buffer hold single precision
+
+
+def words_of(error: BaseException) -> str:
+    """The kind of an error and the first 500 letters of what it says, which somebody else's error need not be able to."""
+    try:
+        return f"{type(error).__name__}: {str(error):.500}"
+    except Exception:
+        return type(error).__name__
+
+
 def checked_obs(obs: Any, env: gym.Env, where: str) -> np.ndarray:
-    """An observation, or `EnvironmentFault` unless it is a finite array of the announced shape."""
-    shape, obs = env.observation_space.shape, np.array(obs)  # a copy: some environments write each observation into the same array
+    """An observation, or `EnvironmentFault` unless it is a finite array of the announced shape, in the range of float32."""
+    shape = env.observation_space.shape
+    try:
+        obs = np.array(obs)  # a copy: some environments write each observation into the same array
+    except Exception as error:
+        raise EnvironmentFault(f"{where}: the environment gave an observation that is no array ({words_of(error)}); its observation space says {shape}.") from error
     if obs.shape != shape or obs.dtype.kind not in "biuf":
         raise EnvironmentFault(f"{where}: the environment gave an observation of shape {obs.shape} and type {obs.dtype}; its observation space says {shape}.")
     if not np.isfinite(obs).all():
         raise EnvironmentFault(f"{where}: observation {obs} is not finite; the simulation broke down.")
+    if (np.abs(obs.astype(np.float64)) > LARGEST).any():
+        raise EnvironmentFault(f"{where}: observation {obs} is beyond what float32 holds; scale it, or the simulation broke down.")
     return obs
+
+
+class TimeUp(BaseException):
+    """An environment took longer than it may; no `Exception`, which foreign code may catch."""
+
+
+@contextmanager
+def at_most(seconds: float | None) -> Iterator[None]:
+    """Raise `TimeUp` inside the block after so many seconds; `None` sets no limit.
+
+    The limit is a signal: it interrupts what waits, sleeps or computes in Python, and compiled code that never returns it does not.
+    Where there is none, outside the main thread and on Windows, the block has no limit, and a warning says so.
+    """
+    if seconds is None:
+        yield
+        return
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        warnings.warn("env_seconds: a limit needs the main thread, and an operating system with alarms; the run goes on without one.")
+        yield
+        return
+
+    def ring(number: int, frame: object) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def reset_seeded(env: gym.Env, seed: int | None) -> Any:
@@ -417,30 +470,38 @@ def reset_seeded(env: gym.Env, seed: int | None) -> Any:
         return env.reset(seed=seed % 2**31)
 
 
-def checked_reset(env: gym.Env, seed: int | None, where: str) -> np.ndarray:
-    """The first observation of an episode. Raises `EnvironmentFault` where the contract is broken."""
+def checked_reset(env: gym.Env, seed: int | None, where: str, seconds: float | None = None) -> np.ndarray:
+    """The first observation of an episode. Raises `EnvironmentFault` where the contract is broken, or after so many seconds."""
     try:
-        result = reset_seeded(env, seed)
+        with at_most(seconds):
+            result = reset_seeded(env, seed)
+    except TimeUp as error:
+        raise EnvironmentFault(f"{where}: reset has not come back after {seconds:g} s; the environment hangs, or needs a longer env_seconds.") from error
     except Exception as error:  # as in `checked_step`
-        raise EnvironmentFault(f"{where}: reset(seed=...) failed ({type(error).__name__}: {error}); expected (observation, info).") from error
+        raise EnvironmentFault(f"{where}: reset(seed=...) failed ({words_of(error)}); expected (observation, info).") from error
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
         raise EnvironmentFault(f"{where}: reset returned {result!r:.200}; expected (observation, info) with a dictionary.")
     return checked_obs(result[0], env, where)
 
 
-def checked_step(env: gym.Env, action: np.ndarray, where: str) -> tuple[np.ndarray, float, bool, bool]:
-    """(next_obs, reward, terminated, truncated) of one step. Raises `EnvironmentFault` where the contract is broken."""
+def checked_step(env: gym.Env, action: np.ndarray, where: str, seconds: float | None = None) -> tuple[np.ndarray, float, bool, bool]:
+    """(next_obs, reward, terminated, truncated) of one step. Raises `EnvironmentFault` where the contract is broken, or after so many seconds."""
     try:
-        result = env.step(np.array(action))  # a copy: some environments write into the action
+        with at_most(seconds):
+            result = env.step(np.array(action))  # a copy: some environments write into the action
+    except TimeUp as error:
+        raise EnvironmentFault(f"{where}: step({action}) has not come back after {seconds:g} s; the environment hangs, or needs a longer env_seconds.") from error
     except Exception as error:  # somebody else's code, which may raise anything; what it was is named and chained
-        raise EnvironmentFault(f"{where}: step({action}) failed ({type(error).__name__}: {error}).") from error
+        raise EnvironmentFault(f"{where}: step({action}) failed ({words_of(error)}).") from error
     if not (isinstance(result, tuple) and len(result) == 5):
         raise EnvironmentFault(f"{where}: step returned {result!r:.200}; expected (observation, reward, terminated, truncated, info).")
     next_obs, reward, terminated, truncated, _ = result
-    if np.ndim(reward) != 0 or not np.issubdtype(np.asarray(reward).dtype, np.number) and not isinstance(reward, bool):
+    if np.ndim(reward) != 0 or np.asarray(reward).dtype.kind not in "biuf":
         raise EnvironmentFault(f"{where}: reward {reward!r:.200}; expected one number.")
     if not np.isfinite(reward):
         raise EnvironmentFault(f"{where}: reward {reward} is not finite.")
+    if abs(float(reward)) > LARGEST:
+        raise EnvironmentFault(f"{where}: reward {reward} is beyond what float32 holds; scale the rewards so that they are near 1.")
     for name, flag in (("terminated", terminated), ("truncated", truncated)):
         if not isinstance(flag, (bool, np.bool_)):
             raise EnvironmentFault(f"{where}: {name} {flag!r:.200}; expected True or False.")
@@ -450,15 +511,22 @@ def checked_step(env: gym.Env, action: np.ndarray, where: str) -> tuple[np.ndarr
 class Watched(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """An environment whose every answer is held against the contract; `where` begins the sentence of the `EnvironmentFault`."""
 
-    def __init__(self, env: gym.Env, where: str):
-        gym.utils.RecordConstructorArgs.__init__(self, where=where)
+    def __init__(self, env: gym.Env, where: str, seconds: float | None = None):
+        gym.utils.RecordConstructorArgs.__init__(self, where=where, seconds=seconds)
         gym.Wrapper.__init__(self, env)
-        self.where = where
+        self.where, self.seconds = where, seconds
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         """The first observation, checked; what else `reset` tells is left out."""
-        return checked_reset(self.env, seed, self.where), {}
+        return checked_reset(self.env, seed, self.where, self.seconds), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """One step, checked; what else it tells is left out."""
-        return *checked_step(self.env, action, self.where), {}
+        return *checked_step(self.env, action, self.where, self.seconds), {}
+
+    def close(self) -> None:
+        """Close the environment; where it cannot be closed, that is told, and no reason to lose what was done in it."""
+        try:
+            super().close()
+        except Exception as error:  # somebody else's code
+            warnings.warn(f"{self.where}: the environment could not be closed ({words_of(error)}); everything was done before that.")

@@ -23,7 +23,8 @@ from ..targets import World
 
 # %% auto #0
 __all__ = ['MADE', 'MOMENTS', 'FREE', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'contents', 'leaves',
-           'pieces', 'check_tensors', 'check_state', 'set_back', 'of_this_version', 'named_weights', 'restore_weights']
+           'pieces', 'check_tensors', 'check_state', 'check_generators', 'check_free', 'set_back', 'of_this_version',
+           'renamed', 'named_weights', 'restore_weights']
 
 # %% ../../nbs/engine/learner.ipynb #lear-05
 class Seeds(NamedTuple):
@@ -190,7 +191,10 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor])
 
 def check_state(learner: Learner, state: State) -> None:
     """Raise `ValueError` unless a state belongs to a learner's settings and all of it fits."""
-    if saved_settings(state.facts.get("config", {})) != learner.config.to_dict():
+    settings, saved_numbers = (state.facts.get(name) for name in ("config", "numbers"))
+    if not isinstance(settings, dict) or not isinstance(saved_numbers, dict):
+        raise ValueError("the checkpoint has no settings or no counters.")
+    if saved_settings(settings) != learner.config.to_dict():
         raise ValueError("the checkpoint belongs to another environment or to other settings.")
     expected: dict[str, Any] = {}
     for path, leaf in leaves("", learner):
@@ -201,9 +205,41 @@ def check_state(learner: Learner, state: State) -> None:
             expected |= {f"{path}.{i}.{key}": parameter if key != "step" else torch.zeros(()) for i, parameter in enumerate(parameters) for key in MOMENTS}
     fixed = lambda names: {name: value for name, value in names.items() if not name.startswith(FREE)}
     numbers = {name for name, value in fixed(expected).items() if not isinstance(value, Tensor)}
-    if set(fixed(state.facts.get("numbers", {}))) != numbers:
+    if set(fixed(saved_numbers)) != numbers:
         raise ValueError("the checkpoint's counters are not those of this version.")
+    for name in numbers:
+        if type(saved_numbers[name]) is not type(expected[name]) or type(expected[name]) is int and saved_numbers[name] < 0:
+            raise ValueError(f"the checkpoint's counter {name} is {saved_numbers[name]!r:.100}; expected a number of the type {type(expected[name]).__name__}.")
     check_tensors(fixed(state.tensors), {name: value for name, value in fixed(expected).items() if name not in numbers})
+    check_generators(learner, state)
+    check_free(learner, state, saved_numbers)
+
+
+def check_generators(learner: Learner, state: State) -> None:
+    """Raise `ValueError` unless every generator can be set to what was saved of it."""
+    for path, leaf in leaves("", learner):
+        if isinstance(leaf, torch.Generator):
+            try:
+                torch.Generator(leaf.device).set_state(state.tensors[path].clone())
+            except RuntimeError as error:
+                raise ValueError(f"the saved {path} is not the state of a random generator ({error}).") from error
+
+
+def check_free(learner: Learner, state: State, numbers: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless the episode under way and the row of metrics under way, which may be empty, are of the right shapes."""
+    data, obs, actions = learner.replay.data, state.tensors.get("obs"), state.tensors.get("episode_actions")
+    if state.step != numbers["num_timesteps"]:
+        raise ValueError(f"the checkpoint of step {state.step} counts {numbers['num_timesteps']} steps.")
+    if (obs is None) != ("obs" in numbers) or numbers.get("obs") is not None or obs is not None and obs.shape != data.obs.shape[1:]:
+        raise ValueError("the observation in the checkpoint is not one of this environment.")
+    if actions is None or actions.dtype != torch.float32 or len(actions) != numbers["episode_length"] or len(actions) and actions.shape[1:] != data.action.shape[1:]:
+        raise ValueError(f"the actions in the checkpoint are not the {numbers['episode_length']} of the episode under way.")
+    part = lambda names, kind: {name.removeprefix(f"recorder.{kind}."): value for name, value in names.items() if name.startswith(f"recorder.{kind}.")}
+    sums, counts, episode = part(state.tensors, "sums"), part(numbers, "counts"), part(numbers, "episode")
+    if set(sums) != set(counts) or any(value.shape != () for value in sums.values()) or not all(type(count) is int and count > 0 for count in counts.values()):
+        raise ValueError("the means of the losses in the checkpoint are not whole.")
+    if not all(type(value) in (int, float) for value in episode.values()):
+        raise ValueError("the last episode's return and length in the checkpoint are not numbers.")
 
 
 @torch.no_grad()
@@ -241,9 +277,17 @@ def set_back(path: str, value: Any, state: State) -> Any:
 
 # %% ../../nbs/engine/learner.ipynb #lear-s5
 def of_this_version(state: State) -> State:
-    """A state under this version's names."""
+    """A state under this version's names. Raises `ValueError` for one of version 0.1 that is not whole."""
     if "counters" not in state.facts:
         return state
+    try:
+        return renamed(state)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"the checkpoint of version 0.1 is not whole ({type(error).__name__}: {error}).") from error
+
+
+def renamed(state: State) -> State:
+    """A state of version 0.1 under this version's names."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in state.tensors.items():
         head, _, rest = name.partition(".")

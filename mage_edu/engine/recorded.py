@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import io
+import math
+import struct
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
@@ -17,11 +20,27 @@ from .environments import checked_reset, checked_step, flat_columns, is_close_to
 from .storage import at_home, explain_write_errors, write_atomic
 
 # %% auto #0
-__all__ = ['ARRAYS', 'read_arrays', 'write_arrays', 'record', 'checked_arrays', 'check_joints', 'largest_jump', 'episode_arrays',
-           'read_minari', 'read_recorded']
+__all__ = ['ARRAYS', 'UNREADABLE', 'array_of', 'read_arrays', 'write_arrays', 'record', 'checked_arrays', 'check_joints',
+           'largest_jump', 'episode_arrays', 'read_minari', 'read_recorded']
 
 # %% ../../nbs/engine/recorded.ipynb #12c-05
 ARRAYS = ("obs", "action", "reward", "next_obs", "terminated")
+
+
+def array_of(data: bytes) -> np.ndarray:
+    """The array in the content of a .npy file, in the memory of `data`. Raises `ValueError` unless there are as many bytes as its header says."""
+    stream = io.BytesIO(data)
+    try:
+        read_header = np.lib.format.read_array_header_1_0 if np.lib.format.read_magic(stream) == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, is_fortran, dtype = read_header(stream, max_header_size=1000)
+    except Exception as error:  # numpy evaluates the header as Python, and lets through what that raises
+        raise ValueError(f"not an array ({type(error).__name__}: {error})") from error
+    if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError(f"{dtype} of shape {shape!r:.100} in {len(data) - stream.tell()} bytes")
+    return np.ndarray(shape, dtype, data, stream.tell(), order="F" if is_fortran else "C")
+
+
+UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, KeyError, ValueError, OverflowError, MemoryError)  # what an archive may raise when it is damaged
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -31,14 +50,18 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: expected a file that ends in .npz or .safetensors, or minari:NAME for a Minari dataset.")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file of recorded transitions.")
+    data = path.read_bytes()
     try:
         if path.suffix == ".safetensors":
             from safetensors.numpy import load
 
-            return load(path.read_bytes())
-        with np.load(path) as file:
-            return {name: file[name] for name in file.files}
-    except (SafetensorError, zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
+            return load(data)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if len(members) < len(archive.infolist()) or not {info.compress_type for info in members.values()} <= {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                raise ValueError("an array twice, or compressed in another way than numpy does")
+            return {name: array_of(archive.read(info)) for name, info in members.items()}
+    except (SafetensorError, *UNREADABLE) as error:
         raise ValueError(f"{path}: cannot be read ({type(error).__name__}: {error}); expected arrays of numbers named {', '.join(ARRAYS)}.") from error
 
 
@@ -68,7 +91,7 @@ def checked_arrays(arrays: Mapping[str, np.ndarray], env: gym.Env, source: str) 
     """The five arrays as float64, ready for a buffer. Raises `ValueError`, naming `source`, where they do not fit the environment."""
     if missing := [name for name in ARRAYS if name not in arrays]:
         raise ValueError(f"{source}: the array {', '.join(missing)} is missing; expected {', '.join(ARRAYS)}.")
-    n, obs_dim, act_dim = len(arrays["reward"]), env.observation_space.shape[0], env.action_space.shape[0]
+    n, obs_dim, act_dim = np.size(arrays["reward"]), env.observation_space.shape[0], env.action_space.shape[0]
     shapes = {"obs": (n, obs_dim), "action": (n, act_dim), "reward": (n,), "next_obs": (n, obs_dim), "terminated": (n,)}
     checked = {}
     for name, shape in shapes.items():

@@ -23,11 +23,11 @@ def stored_rewards(learner: Learner) -> np.ndarray:
 
 def played_again(learner: Learner, env: gym.Env) -> str | None:
     """Play the episode under way again; what the environment shows now that it did not show then, in words, or None."""
-    scale, where, total = learner.world.scale, "resume", 0.0
-    obs = checked_reset(env, episode_seed(learner.config.seed, learner.episodes - 1), where)
+    scale, where, total, seconds = learner.world.scale, "resume", 0.0, learner.config.env_seconds
+    obs = checked_reset(env, episode_seed(learner.config.seed, learner.episodes - 1), where, seconds)
     actions, stored = learner.episode_actions, stored_rewards(learner)
     for step, action in enumerate(actions, start=1):
-        obs, reward, terminated, truncated = checked_step(env, in_env_units(scale, action), where)
+        obs, reward, terminated, truncated = checked_step(env, in_env_units(scale, action), where, seconds)
         total += reward
         row = step - 1 - (len(actions) - len(stored))  # of the rewards that are still there
         if row >= 0 and np.float32(reward) != stored[row]:

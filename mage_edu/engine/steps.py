@@ -3,6 +3,7 @@
 # %% ../../nbs/engine/steps.ipynb #step-02
 from __future__ import annotations
 
+import warnings
 from typing import Mapping
 
 import gymnasium as gym
@@ -110,7 +111,7 @@ def check_simulated(learner: Learner, states: list[np.ndarray], action: Tensor, 
 # %% ../../nbs/engine/steps.ipynb #step-16
 def begin_episode(learner: Learner, env: gym.Env) -> None:
     """Reset the environment with the next episode's seed."""
-    learner.obs = checked_reset(env, episode_seed(learner.config.seed, learner.episodes), f"step {learner.num_timesteps}")
+    learner.obs = checked_reset(env, episode_seed(learner.config.seed, learner.episodes), f"step {learner.num_timesteps}", learner.config.env_seconds)
     learner.episodes += 1
     learner.episode_return, learner.episode_length, learner.episode_actions = 0.0, 0, []
 
@@ -127,7 +128,7 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     action = choose_action(learner, learner.obs)
     check_finite(learner.num_timesteps, action=action)
     env_action, states = in_env_units(scale, action), simulator_state(learner, env)
-    next_obs, reward, terminated, truncated = checked_step(env, env_action, f"step {learner.num_timesteps}")
+    next_obs, reward, terminated, truncated = checked_step(env, env_action, f"step {learner.num_timesteps}", learner.config.env_seconds)
     check_promise(learner, terminated)
     if learner.config.uses_model and learner.num_timesteps < learner.config.warmup_steps:
         check_formulas(learner, env_action, reward, next_obs, terminated)
@@ -143,7 +144,11 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     if not (terminated or truncated):
         return {}
     ended = {"episode_return": learner.episode_return, "episode_length": learner.episode_length}
-    begin_episode(learner, env)
+    try:
+        begin_episode(learner, env)
+    except EnvironmentFault as error:  # this step is whole, and is learned from; the next one begins with a reset
+        learner.obs = None
+        warnings.warn(f"{error} The next step tries once more.")
     return ended
 
 # %% ../../nbs/engine/steps.ipynb #step-22

@@ -27,14 +27,14 @@ from ..config import Config, make_config
 from ..replay import Normalizer, RunningStats
 
 # %% auto #0
-__all__ = ['UNABLE', 'NO_FOLDER', 'SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'SCHEMA_SETTINGS', 'say_once',
-           'at_home', 'sync', 'sync_file', 'sync_folder', 'write_atomic', 'write_json', 'read_json', 'digest',
-           'seal_of', 'write_sealed', 'read_sealed', 'rows_as_text', 'Table', 'read_rows', 'read_table',
-           'explain_write_errors', 'new_folders', 'renamed_settings', 'saved_settings', 'acquired', 'RunFolder',
-           'next_run_folder', 'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
-           'check_agent_path', 'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent',
-           'config_from_dict', 'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame', 'write_video',
-           'write_figure']
+__all__ = ['UNABLE', 'NO_FOLDER', 'DEEPEST', 'SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'DESCRIPTION',
+           'SCHEMA_SETTINGS', 'say_once', 'at_home', 'sync', 'sync_file', 'sync_folder', 'write_atomic', 'write_json',
+           'finite', 'check_depth', 'read_json', 'check_entries', 'digest', 'seal_of', 'write_sealed', 'read_sealed',
+           'rows_as_text', 'Table', 'read_rows', 'check_numbers', 'read_table', 'explain_write_errors', 'new_folders',
+           'renamed_settings', 'saved_settings', 'acquired', 'RunFolder', 'next_run_folder', 'evaluation_curve',
+           'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder', 'check_agent_path',
+           'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent', 'config_from_dict',
+           'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame', 'write_video', 'write_figure']
 
 # %% ../../nbs/engine/storage.ipynb #009-py
 UNABLE = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.ENOTTY}  # the file system has no such operation
@@ -113,12 +113,47 @@ def write_json(path: str | Path, content: Any) -> None:
     write_atomic(path, (text + "\n").encode())
 
 
+DEEPEST = 100  # containers inside each other that a file may hold; ours need fewer than ten
+
+
+def finite(text: str) -> float:
+    """A number of a JSON file. Raises `ValueError` for NaN, for infinity, and for what is too large for a float."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
+def check_depth(content: Any) -> None:
+    """Raise `ValueError` where lists and objects stand in each other more than `DEEPEST` times."""
+    level = [content]
+    for _ in range(DEEPEST):
+        level = [part for box in level if isinstance(box, (list, dict)) for part in (box if isinstance(box, list) else box.values())]
+        if not level:
+            return
+    raise ValueError(f"nested more than {DEEPEST} times")
+
+
 def read_json(path: str | Path) -> Any:
-    """Read JSON. Raises `FileNotFoundError`, or `ValueError` with the path where the content is not JSON."""
+    """Read JSON. Raises `FileNotFoundError`, or `ValueError` with the path where the content is not JSON, has numbers that are not finite, or is too deep."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(Path(path).read_text(encoding="utf-8"), parse_float=finite, parse_constant=finite)
+        check_depth(content)
+        return content
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a `ValueError` too
         raise ValueError(f"{path}: expected JSON ({error}); the file is damaged or not ours.") from error
+
+
+def check_entries(path: Path, content: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> None:
+    """Raise `ValueError` unless `content` is an object with all these entries, each of its kind."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected an object with the entries {', '.join(kinds)}; the file is damaged or not ours.")
+    for name, kind in kinds.items():
+        if name not in content:
+            raise ValueError(f"{path}: {name} is missing; the file is damaged or not ours.")
+        if not isinstance(content[name], kind) or kind is int and isinstance(content[name], bool):
+            expected = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+            raise ValueError(f"{path}: {name} {content[name]!r:.100}: expected {expected}; the file is damaged or not ours.")
 
 # %% ../../nbs/engine/storage.ipynb #016-py
 def digest(data: bytes) -> str:
@@ -195,12 +230,28 @@ def read_rows(path: str | Path) -> tuple[list[str], list[list[str]]]:
     if not text.endswith("\n"):
         raise ValueError(f"{path}: the last line is incomplete; a run was interrupted while writing it. Remove that line.")
     reader = csv.reader(io.StringIO(text, newline=""))  # a cell in quotes may hold a line end
-    header, rows = next(reader), []
-    for row in reader:
-        if len(row) != len(header):
-            raise ValueError(f"{path}, line {reader.line_num}: {len(row)} cells, expected {len(header)}; the file is damaged or not ours.")
-        rows.append(row)
+    try:
+        header, rows = next(reader), []
+        for row in reader:
+            if len(row) != len(header):
+                raise ValueError(f"{path}, line {reader.line_num}: {len(row)} cells, expected {len(header)}; the file is damaged or not ours.")
+            rows.append(row)
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}; the file is damaged or not ours.") from error
+    if not header or len(set(header)) < len(header):
+        raise ValueError(f"{path}: expected a header with a name for each column, and no name twice; the file is damaged or not ours.")
     return header, rows
+
+
+def check_numbers(path: str | Path, rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> None:
+    """Raise `ValueError` unless these columns are there, and hold a finite number in each of these rows."""
+    names = list(names)
+    for row in rows:
+        for name in names:
+            if name not in row:
+                raise ValueError(f"{path}: the column {name} is missing; the file is damaged or not ours.")
+            if not isinstance(row[name], (int, float)) or not math.isfinite(row[name]):
+                raise ValueError(f"{path}: the column {name} holds {row[name]!r:.100}, expected a finite number; the file is damaged or not ours.")
 
 
 def read_table(path: str | Path) -> list[dict[str, float | str]]:
@@ -232,6 +283,8 @@ def explain_write_errors(path: str | Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.strerror is None and str(path) in str(error):  # it has its sentence already
+            raise
         sentence = f"{path}: the {what} cannot be written ({error.strerror or error}); choose another path."
         raise type(error)(sentence) from error
 
@@ -245,6 +298,7 @@ def new_folders(path: Path) -> Iterator[None]:
         for folder in reversed(missing):
             folder.mkdir(exist_ok=folder != path)  # another run may make the parents in the same moment, not the folder itself
             made.append(folder)
+            sync_folder(folder.parent)  # else a power cut takes the folder, with all that is in it
         yield
     except BaseException:
         for folder in reversed(made):
@@ -287,6 +341,9 @@ def acquired(path: Path, seconds: float) -> filelock.BaseFileLock:
     return lock
 
 
+DESCRIPTION = {"env": str, "config": dict}  # what every config.json has
+
+
 class RunFolder:
     """One run on disk: config.json, metrics.csv, evaluations.csv, diagnostics.csv, timings.csv, curve.png, diagnostics.png, model.png, video.mp4, agent/, checkpoint/."""
 
@@ -321,14 +378,16 @@ class RunFolder:
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Write config.json, in the place of an earlier one. Raises `OSError`."""
-        write_sealed(self.config, description)
+        with explain_write_errors(self.config, "description of the run"):
+            write_sealed(self.config, description)
 
     def description(self) -> dict[str, Any]:
         """What config.json holds. Raises `FileNotFoundError` or `ValueError` where it is missing or damaged."""
         if not self.config.is_file():
             raise FileNotFoundError(f"{self.path}: expected a run folder with {self.config.name} inside.")
         content = read_sealed(self.config)
-        return content | {"config": saved_settings(content["config"])} if isinstance(content.get("config"), dict) else content
+        check_entries(self.config, content, DESCRIPTION)
+        return content | {"config": saved_settings(content["config"])}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -361,7 +420,9 @@ def evaluation_curve(run: str | Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.exists():
         raise FileNotFoundError(f"{run}: expected a run folder with evaluations in it ({path.name} is missing).")
     by_step: dict[float, list[float]] = {}
-    for row in read_table(path):
+    rows = read_table(path)
+    check_numbers(path, rows, ("step", "return"))
+    for row in rows:
         by_step.setdefault(row["step"], []).append(row["return"])
     if len({len(returns) for returns in by_step.values()}) > 1:
         raise ValueError(f"{path}: evaluations with different numbers of episodes; the file is damaged or joined from two runs.")
@@ -378,9 +439,9 @@ def stats_from_dict(content: Mapping[str, Any]) -> RunningStats:
     """The inverse of `stats_to_dict`. Raises `ValueError` when something is missing or does not fit."""
     try:
         count, mean, sum_sq = content["count"], np.array(content["mean"], float), np.array(content["sum_sq"], float)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"expected count, mean and sum_sq of running statistics ({type(error).__name__}: {error}).") from error
-    if not isinstance(count, int) or mean.ndim != 1 or mean.shape != sum_sq.shape:
+    if type(count) is not int or mean.ndim != 1 or mean.shape != sum_sq.shape:
         raise ValueError(f"count {count!r} with mean {mean.shape} and sum_sq {sum_sq.shape}: expected an int and two equal vectors.")
     stats = RunningStats(len(mean))
     stats.count, stats.mean, stats.sum_sq = count, mean, sum_sq
@@ -405,6 +466,7 @@ def replace_folder(new: Path, path: Path) -> None:
         if aside.exists():
             os.replace(aside, path)
         raise
+    sync_folder(path.parent)  # a power cut must not keep the removal below and lose the rename
     if aside.exists():
         shutil.rmtree(aside)
 
@@ -498,10 +560,9 @@ def normalizer_from_dict(content: Any) -> Normalizer:
 def read_description(path: Path) -> dict[str, Any]:
     """The checked content of an agent.json, its settings as `Config` and its statistics as `Normalizer`."""
     content = read_sealed(path)
-    if missing := {"env", "env_arguments", "num_timesteps", "config", "normalizer", "weights"} - set(content):
-        raise ValueError(f"{path}: {', '.join(sorted(missing))} missing; the file is damaged or not ours.")
-    if not isinstance(content["env"], str) or not isinstance(content["env_arguments"], dict) or type(content["num_timesteps"]) is not int or content["num_timesteps"] < 0:
-        raise ValueError(f"{path}: env {content['env']!r}, num_timesteps {content['num_timesteps']!r}: expected an id and a count.")
+    check_entries(path, content, {"env": str, "env_arguments": dict, "num_timesteps": int, "config": dict, "normalizer": dict, "weights": str})
+    if content["num_timesteps"] < 0:
+        raise ValueError(f"{path}: num_timesteps {content['num_timesteps']}: expected a count of at least 0.")
     try:
         return content | {"config": config_from_dict(content["config"]), "normalizer": normalizer_from_dict(content["normalizer"])}
     except ValueError as error:

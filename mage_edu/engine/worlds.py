@@ -700,13 +700,18 @@ def shown(env: gym.Env) -> dict[str, list[float]]:
 
 # %% ../../nbs/engine/worlds.ipynb #worl-25
 def other_world(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In which respects the world that a file tells of is not this one, in words; an empty list where none is seen."""
-    gaps = [f"{name.replace('_', ' ')} {now[name]} instead of {saved[name]}" for name in ("wrappers", "time_limit") if saved.get(name) != now[name]]
+    """In which respects the world that a file tells of is not this one, in words; an empty list where none is seen. Raises `ValueError` where it tells of none."""
+    if not isinstance(saved, dict) or not isinstance(saved.get("constants") or {}, dict):
+        raise ValueError(f"world {saved!r:.100}: expected what an environment showed when the agent was saved")
+    gaps = [f"{name.replace('_', ' ')} {now[name]} instead of {saved.get(name)}" for name in ("wrappers", "time_limit") if saved.get(name) != now[name]]
     before, after = saved.get("constants") or {}, now["constants"]
     changed = sorted(path for path in before.keys() & after.keys() if before[path] != after[path])
     gaps += [f"another value of {some(changed)}"] if changed else []
     for name, words in (("shown", "observations"), ("rewards", "rewards")):
-        a, b = saved.get(name) or [], now.get(name) or []
+        try:
+            a, b = (np.array(world.get(name) or [], float).ravel().tolist() for world in (saved, now))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{words} {saved[name]!r:.100}: expected numbers") from error
         if a and b and not (len(a) == len(b) and np.allclose(a, b, rtol=1e-3, atol=1e-5)):
             gaps.append(f"other {words} after the same seed and actions")
     return gaps

@@ -1,0 +1,138 @@
+"""A few seconds of `make torture`: what a disk may show after a power loss, its errors, and runs that are loaded anew before every step."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "torture"))
+import disk
+import errors
+import everywhere
+import planted
+import power
+import record
+import runs
+
+from mage_edu import MAGEAgent
+from mage_edu.engine.storage import RunFolder
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    return power.story_of("Pendulum-v1", tmp_path_factory.mktemp("story"))
+
+
+def test_the_model_shows_what_the_disk_shows(tmp_path):
+    ops: list[disk.Op] = []
+    with runs.quick(), disk.watched(tmp_path, done=ops.append):
+        runs.begin(tmp_path / "run", "Pendulum-v1")
+    model = disk.Disk()
+    for op in ops:
+        model.do(op)
+    assert model.show({}) == disk.look(tmp_path)
+
+
+def test_the_model_knows_what_a_power_loss_undoes():
+    """A file of two sectors, whose name is not safe; then everything is."""
+    model = disk.Disk({"a": b"old"})
+    model.do(disk.Op("open", "b", 0))
+    model.do(disk.Op("write", "b", 0, data=b"x" * 700))
+    shown = [files.get("b") for files, _ in model.states(1)]
+    assert shown == [b"x" * 700, None, b"", b"x" * 512, bytes(700)]
+    model.do(disk.Op("rename", "b", target="a"))
+    shown = [(files.get("a"), files.get("b")) for files, _ in model.states(1)]
+    assert (b"old", b"x" * 700) in shown and (b"x" * 700, b"x" * 700) in shown and (b"", None) in shown
+    model.do(disk.Op("sync", "a", 0))
+    model.do(disk.Op("read", ".", 1))
+    model.do(disk.Op("sync", ".", 1))
+    assert [files for files, _ in model.states(3)] == [{"a": b"x" * 700}]
+
+
+def test_power_loss(story):
+    """The states just after a promise and after config.json takes its place, and some of the others."""
+    first, others = [], []
+    after = {done for done, _ in story.promises}
+    after |= {n for n, op in enumerate(story.ops, start=1) if op.kind == "rename" and op.target.endswith("config.json")}
+    for state in power.states_of(story, most=1):
+        (first if state.done in after else others).append(state)
+    chosen = [*first, *random.Random(0).sample(others, 40)]
+    found = [(state.otherwise, *power.verdict(state, story.end)) for state in chosen]
+    assert [one for one in found if one[1] in power.FAULTS] == []
+    assert [one for one in found if one[1].startswith("older")] == []  # as the order of the writes has it
+
+
+def test_what_was_promised_is_on_the_disk(story):
+    """After a checkpoint nothing that it needs can be undone."""
+    whole = disk.Disk()
+    for number, op in enumerate(story.ops, start=1):
+        whole.do(op)
+        if (number, story.promised(number)) in story.promises:
+            unsafe = [effect for effect, safe in zip(whole.effects, whole.safe) if not safe]
+            needed = [effect.path for effect in unsafe if not any(word in effect.path for word in NOT_NEEDED)]
+            assert needed == [], number
+
+
+NOT_NEEDED = (".lock", ".replaced", "unlink", "rmdir")  # what may come back, or be missing, without harm
+
+
+@pytest.mark.parametrize("name", ["mage, Pendulum-v1", "mage, learned reward and termination"])
+def test_loaded_anew_before_every_step(name):
+    count, wrong = everywhere.different(name, steps=36)
+    assert count == 35 and wrong == []
+
+
+def test_an_agent_that_is_loaded_acts_as_the_one_that_was_saved(tmp_path):
+    """Its statistics too, to the last bit."""
+    with runs.quick():
+        agent = MAGEAgent("Pendulum-v1", **runs.SETTINGS).learn(runs.STEPS)
+        agent.save(tmp_path / "agent")
+        loaded = MAGEAgent.load(tmp_path / "agent")
+    for name in ("obs", "action", "delta"):
+        ours, theirs = (getattr(one.learner.normalizer, name) for one in (agent, loaded))
+        assert ours.count == theirs.count
+        assert ours.mean.tobytes() == theirs.mean.tobytes() and ours.sum_sq.tobytes() == theirs.sum_sq.tobytes()
+
+
+def test_a_sealed_file_that_was_edited_is_refused(tmp_path):
+    run = RunFolder(tmp_path / "run").create({"env": "Pendulum-v1", "total_timesteps": 100})
+    text = run.config.read_text(encoding="utf-8")
+    run.config.write_text(text.replace("100", "900"), encoding="utf-8")
+    with pytest.raises(ValueError, match="does not fit its own digest"):
+        run.description()
+
+
+def test_a_planted_bug_has_to_apply(tmp_path):
+    (tmp_path / "agent.py").write_text("a = 1\n")
+    planted.applied(planted.Bug("a number", "agent.py", "a = 1", "a = 2"), tmp_path)
+    assert (tmp_path / "agent.py").read_text() == "a = 2\n"
+    with pytest.raises(ValueError, match="0 times"):
+        planted.applied(planted.Bug("a number", "agent.py", "a = 1", "a = 2"), tmp_path)
+
+
+def test_every_planted_bug_applies(tmp_path):
+    package = record.ROOT / "mage_edu"
+    assert len(planted.BUGS) >= 20 and len({bug.why for bug in planted.BUGS}) == len(planted.BUGS)
+    assert [
+        bug.why for bug in planted.BUGS if (package / bug.file).read_text(encoding="utf-8").count(bug.old) != 1
+    ] == []
+
+
+def test_the_table_of_counts(tmp_path):
+    record.record("power", "a | b", 3, 1.2, "x", tmp_path)
+    record.record("power", "c", 4, 1.2, "x", tmp_path)
+    record.record("power", "a | b", 5000, 1.2, "x", tmp_path)
+    assert [(row["what"], row["count"]) for row in record.read("power", tmp_path)] == [("a | b", "5000"), ("c", "4")]
+    assert "| a \\| b | 5,000 | 1 | `x` |" in record.page(tmp_path)
+    with pytest.raises(ValueError, match="part 'powr'"):
+        record.record("powr", "a", 1, 1.0, "x", tmp_path)
+
+
+def test_errors(tmp_path):
+    bench = errors.bench_of("Pendulum-v1")
+    faults = random.Random(0).sample(list(errors.faults_of(bench)), 25)
+    wrong = [(fault, *errors.verdict(bench, fault, tmp_path)) for fault in faults]
+    assert [one for one in wrong if one[1] not in errors.GOOD] == []

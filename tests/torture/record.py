@@ -1,0 +1,90 @@
+"""The counts of `make torture`: one table for each part in results/torture, and the page of the site that shows them.
+
+    python tests/torture/record.py     # writes docs/pages/torture.md from the tables
+
+A part calls `record` once for each thing that it counted. A row with the same `what` takes the place of the earlier one.
+"""
+
+from __future__ import annotations
+
+import csv
+import platform
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TABLES = ROOT / "results" / "torture"
+PAGE = ROOT / "docs" / "pages" / "torture.md"
+COLUMNS = ("part", "what", "count", "seconds", "command", "versions")
+PARTS = {  # in the order of the page: the file's name, and what the part does
+    "power": "Power loss: every state that a disk may show after it",
+    "errors": "Errors of the disk, once and lasting",
+    "compound": "A second fault during the recovery from the first",
+    "everywhere": "A checkpoint after every step",
+    "fuzz": "Damaged files that know their format",
+    "programs": "Programs of calls",
+    "hostile": "Hostile environments",
+    "planted": "Planted bugs",
+    "coverage": "What the tests reach",
+}
+
+
+def versions() -> str:
+    """What the counts were made with."""
+    import gymnasium
+    import mujoco
+    import numpy
+    import torch
+
+    packages = {module.__name__: module.__version__ for module in (gymnasium, mujoco, numpy, torch)}
+    return " ".join(f"{name} {version}" for name, version in ({"python": platform.python_version()} | packages).items())
+
+
+def read(part: str, tables: Path = TABLES) -> list[dict[str, str]]:
+    """The rows of a part; none where it has not run."""
+    path = tables / f"{part}.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def record(part: str, what: str, count: int, seconds: float, command: str, tables: Path = TABLES) -> None:
+    """Write one row, in the place of an earlier one of the same part that counts the same. Raises `ValueError` for an unknown part."""
+    if part not in PARTS:
+        raise ValueError(f"part {part!r}: expected one of {', '.join(PARTS)}.")
+    row = dict(zip(COLUMNS, (part, what, str(count), f"{seconds:.0f}", command, versions())))
+    rows = read(part, tables)
+    places = [i for i, old in enumerate(rows) if old["what"] == what]
+    rows[places[0] if places else len(rows) : places[0] + 1 if places else len(rows)] = [row]
+    tables.mkdir(parents=True, exist_ok=True)
+    with open(tables / f"{part}.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{part}: {what}: {count:,} in {seconds:.0f} s", flush=True)
+
+
+def page(tables: Path = TABLES) -> str:
+    """The page of the site, from the tables alone."""
+    lines = [
+        "# Nothing lost",
+        "",
+        "What `make torture` does to runs and files, counted by the runs themselves. Every part can be run alone, by the command beside its row.",
+    ]
+    for part, title in PARTS.items():
+        if rows := read(part, tables):
+            lines += ["", f"## {title}", "", "| what | count | seconds | command |", "| --- | --- | --- | --- |"]
+            cell = lambda text: text.replace("|", "\\|")
+            lines += [
+                f"| {cell(row['what'])} | {int(row['count']):,} | {int(row['seconds']):,} | `{cell(row['command'])}` |"
+                for row in rows
+            ]
+            lines += ["", *(f"Made with {made}." for made in sorted({row["versions"] for row in rows}))]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)}: {sum(len(read(part)) for part in PARTS)} rows")
+    sys.exit(0)
