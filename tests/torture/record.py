@@ -81,6 +81,8 @@ def page(tables: Path = TABLES) -> str:
                 for row in rows
             ]
             lines += ["", *(f"Made with {made}." for made in sorted({row["versions"] for row in rows}))]
+    if missing := [title for part, title in PARTS.items() if not read(part, tables)]:
+        lines += ["", f"Not counted yet: {'; '.join(missing)}."]
     return "\n".join([*lines, ""])
 
 
