@@ -22,7 +22,6 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .actor import Actor
-from .config import unknown_name
 from .engine.environments import arguments_of, id_of, known_task, look_up, make_env, time_limit
 from mage_edu.engine.storage import (
     at_home,
@@ -38,6 +37,7 @@ from mage_edu.engine.storage import (
 from .engine.worlds import edited_paths
 from .envs import ActionScale
 from .networks import ACTIVATIONS
+from .settings import unknown_name
 
 # %% auto #0
 __all__ = ['PLAYABLE', 'ENGINE', 'ENGINE_DIGESTS', 'NOTICE', 'SCHEMA', 'actor_bytes', 'actor_from_bytes', 'Playable',
