@@ -340,3 +340,10 @@ def test_a_run_that_another_process_is_still_making_is_waited_for(tmp_path, monk
     assert waited == [1.0] and any("another process is training here" in line for line in said)
     del before[job.folder / "finished.json"]
     assert before.items() <= times(tmp_path).items()  # nothing was trained
+
+
+def test_a_row_of_the_times_without_its_step_is_refused(tmp_path):
+    table = tmp_path / "times.csv"
+    table.write_text("env,algorithm,label,seed,step,seconds,return\nPendulum-v1,td3,default,0,,1.2,-100.0\n")
+    with pytest.raises(ValueError, match=r"times\.csv.*step"):
+        read_times(tmp_path)

@@ -321,7 +321,7 @@ def read_rows_of(table: Path, names: Sequence[str] = RUN, numbers: Sequence[str]
     rows = read_table(table)
     if missing := [name for name in (*names, *numbers) if any(name not in row for row in rows)]:
         raise ValueError(f"{table}: the column {', '.join(missing)} is missing; the file is damaged or not ours.")
-    check_numbers(table, [row for row in rows if row.get("status", "finished") == "finished" and row.get("step") == row.get("step")], numbers)
+    check_numbers(table, [row for row in rows if "status" not in row or row["status"] == "finished" and row["step"] == row["step"]], numbers)
     return [{name: value if name in ("return", "seconds") and value == value else whole(value) for name, value in row.items()} for row in rows]
 
 
