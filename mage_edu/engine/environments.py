@@ -32,7 +32,7 @@ __all__ = ['HUGE', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'LARGEST', 'id_o
            'import_from_here', 'registering_module', 'source_of_module', 'check_version', 'check_id', 'make_by_id',
            'asked_for', 'make_env', 'leaves_of', 'flat_obs', 'plain_value', 'as_json', 'from_json', 'arguments_of',
            'time_limit', 'known_task', 'reward_fn', 'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold',
-           'limited', 'EnvironmentFault', 'words_of', 'checked_obs', 'TimeUp', 'at_most', 'reset_seeded',
+           'limited', 'EnvironmentFault', 'words_of', 'checked_obs', 'TimeUp', 'interrupted', 'at_most', 'reset_seeded',
            'checked_reset', 'checked_step', 'Watched']
 
 # %% ../../nbs/engine/environments.ipynb #058-py
@@ -434,6 +434,21 @@ class TimeUp(BaseException):
 
 
 @contextmanager
+def interrupted(number: int, timer: int, seconds: float, error: type[BaseException]) -> Iterator[None]:
+    """Raise `error` inside the block after so many seconds of a timer, which then sends the signal `number`."""
+    def ring(number: int, frame: object) -> None:
+        raise error
+
+    before = signal.signal(number, ring)
+    signal.setitimer(timer, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(timer, 0.0)
+        signal.signal(number, before)
+
+
+@contextmanager
 def at_most(seconds: float | None) -> Iterator[None]:
     """Raise `TimeUp` inside the block after so many seconds; `None` sets no limit.
 
@@ -448,16 +463,8 @@ def at_most(seconds: float | None) -> Iterator[None]:
         yield
         return
 
-    def ring(number: int, frame: object) -> None:
-        raise TimeUp
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
+    with interrupted(signal.SIGALRM, signal.ITIMER_REAL, seconds, TimeUp):
         yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def reset_seeded(env: gym.Env, seed: int | None) -> Any:

@@ -15,7 +15,7 @@ import shutil
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import filelock
 import numpy as np
@@ -30,11 +30,12 @@ from ..replay import Normalizer, RunningStats
 __all__ = ['UNABLE', 'NO_FOLDER', 'DEEPEST', 'SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'DESCRIPTION',
            'SCHEMA_SETTINGS', 'say_once', 'at_home', 'sync', 'sync_file', 'sync_folder', 'write_atomic', 'write_json',
            'finite', 'check_depth', 'read_json', 'check_entries', 'digest', 'seal_of', 'write_sealed', 'read_sealed',
-           'rows_as_text', 'Table', 'read_rows', 'check_numbers', 'read_table', 'explain_write_errors', 'new_folders',
-           'renamed_settings', 'saved_settings', 'acquired', 'RunFolder', 'next_run_folder', 'evaluation_curve',
-           'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder', 'check_agent_path',
-           'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent', 'config_from_dict',
-           'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame', 'write_video', 'write_figure']
+           'rows_as_text', 'Table', 'read_rows', 'check_columns', 'check_numbers', 'read_table', 'explain_write_errors',
+           'new_folders', 'renamed_settings', 'saved_settings', 'acquired', 'RunFolder', 'next_run_folder',
+           'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
+           'check_agent_path', 'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent',
+           'config_from_dict', 'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame', 'write_video',
+           'write_figure']
 
 # %% ../../nbs/engine/storage.ipynb #009-py
 UNABLE = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.ENOTTY}  # the file system has no such operation
@@ -243,13 +244,17 @@ def read_rows(path: str | Path) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def check_numbers(path: str | Path, rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> None:
-    """Raise `ValueError` unless these columns are there, and hold a finite number in each of these rows."""
-    names = list(names)
+def check_columns(path: str | Path, rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> None:
+    """Raise `ValueError` unless a table's rows, where there are any, have these columns."""
+    if missing := [name for name in names if rows and name not in rows[0]]:
+        raise ValueError(f"{path}: the column {', '.join(missing)} is missing; the file is damaged or not ours.")
+
+
+def check_numbers(path: str | Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Raise `ValueError` unless these columns are there, and hold a finite number in each of these rows of a table."""
+    check_columns(path, rows, names)
     for row in rows:
         for name in names:
-            if name not in row:
-                raise ValueError(f"{path}: the column {name} is missing; the file is damaged or not ours.")
             if not isinstance(row[name], (int, float)) or not math.isfinite(row[name]):
                 raise ValueError(f"{path}: the column {name} holds {row[name]!r:.100}, expected a finite number; the file is damaged or not ours.")
 

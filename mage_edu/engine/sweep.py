@@ -44,6 +44,7 @@ from mage_edu.engine.storage import (
     RunFolder,
     acquired,
     at_home,
+    check_columns,
     check_entries,
     check_numbers,
     evaluation_curve,
@@ -319,8 +320,7 @@ def read_rows_of(table: Path, names: Sequence[str] = RUN, numbers: Sequence[str]
     if not table.exists():
         return []
     rows = read_table(table)
-    if missing := [name for name in (*names, *numbers) if any(name not in row for row in rows)]:
-        raise ValueError(f"{table}: the column {', '.join(missing)} is missing; the file is damaged or not ours.")
+    check_columns(table, rows, (*names, *numbers))
     check_numbers(table, [row for row in rows if "status" not in row or row["status"] == "finished" and row["step"] == row["step"]], numbers)
     return [{name: value if name in ("return", "seconds") and value == value else whole(value) for name, value in row.items()} for row in rows]
 

@@ -10,7 +10,6 @@ end byte for byte as the run that was left alone. `--errors` has an error of the
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import random
 import sys
@@ -21,7 +20,7 @@ from disk import KEPT, Disk, Op, digest_of, put, watched
 from errors import ERRORS, Injector, disturbed
 from power import FAULTS, NEVER, State, Story, states_of, story_of, verdict
 from record import record
-from runs import command, emptied, go_on, resume, scratch
+from runs import drawn, emptied, go_on, resume, sampling_parser, scratch
 
 
 def recovery_of(state: State) -> list[Op]:
@@ -61,24 +60,14 @@ def judge(work: tuple[State, Story]) -> tuple[State, str, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", default="Pendulum-v1")
-    parser.add_argument(
-        "--sample",
-        type=int,
-        default=0,
-        help="resume so many of the states, after a fiftieth as many first faults; 0 is all",
-    )
+    parser = sampling_parser(__doc__, "resume so many of the states, after a fiftieth as many first faults; 0 is all")
     parser.add_argument("--errors", action="store_true", help="the second fault is an error of the disk")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--record", action="store_true", help="write the counts into results/torture")
     options = parser.parse_args()
     started, generator = time.perf_counter(), random.Random(0)
     with scratch() as root:
         story = story_of(options.env, root)
     first = [state for state in states_of(story, most=0) if state.promised != NEVER]
-    if options.sample:
-        first = generator.sample(first, min(len(first), max(2, options.sample // 50)))
+    first = drawn(first, options.sample and max(2, options.sample // 50), generator)
     counts, wrong = Counter(), []
     with multiprocessing.get_context("fork").Pool(options.workers) as pool:
         if options.errors:
@@ -90,7 +79,7 @@ def main() -> int:
                 for kind in ERRORS
             ]
             what, pairs = "errors during a recovery", len(every)
-            works = generator.sample(every, min(options.sample, len(every))) if options.sample else every
+            works = drawn(every, options.sample, generator)
             for fault in pool.imap_unordered(with_errors, works, chunksize=8):
                 counts["wrong" if fault else "byte-identical"] += 1
                 wrong += [fault] if fault else []
@@ -103,7 +92,7 @@ def main() -> int:
                     found.setdefault((digest_of(files), state.promised), state._replace(files=files))
             every = list(found.values())
             what = f"states after two power losses, at {pairs:,} pairs of moments"
-            works = generator.sample(every, min(options.sample, len(every))) if options.sample else every
+            works = drawn(every, options.sample, generator)
             for state, word, why in pool.imap_unordered(judge, ((state, story) for state in works), chunksize=8):
                 counts[word] += 1
                 wrong += (
@@ -114,7 +103,7 @@ def main() -> int:
     print("".join(f"  {line}\n" for line in wrong[:12]), end="")
     if options.record and not wrong:
         share = f" (drawn of {len(every):,}, after {len(first)} first faults)" if options.sample else ""
-        record("compound", f"{options.env}: {what}{share}", len(works), seconds, command())
+        record("compound", f"{options.env}: {what}{share}", len(works), seconds)
     return 1 if wrong or not works else 0
 
 

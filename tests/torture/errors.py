@@ -9,7 +9,6 @@ and ends byte for byte as the run that was left alone. Both a run from its begin
 
 from __future__ import annotations
 
-import argparse
 import errno
 import multiprocessing
 import os
@@ -23,7 +22,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 
 from disk import Op, look, put, watched
 from record import record
-from runs import End, begin, command, emptied, end_of, go_on, quick, resume, scratch
+from runs import End, begin, drawn, emptied, end_of, go_on, quick, resume, sampling_parser, scratch
 
 from mage_edu.engine.storage import say_once
 
@@ -175,24 +174,18 @@ def torture(bench: Bench, faults: list[Fault], workers: int) -> tuple[Counter, l
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", default="Pendulum-v1")
-    parser.add_argument("--sample", type=int, default=0, help="try so many of the faults; 0 is all")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--record", action="store_true", help="write the counts into results/torture")
-    options = parser.parse_args()
+    options = sampling_parser(__doc__, "try so many of the faults; 0 is all").parse_args()
     started = time.perf_counter()
     bench = bench_of(options.env)
-    faults = every = list(faults_of(bench))
-    if options.sample:
-        faults = random.Random(0).sample(every, min(options.sample, len(every)))
+    every = list(faults_of(bench))
+    faults = drawn(every, options.sample, random.Random(0))
     counts, wrong = torture(bench, faults, options.workers)
     seconds = time.perf_counter() - started
     print(f"{options.env}: {len(faults):,} of {len(every):,} faults in {seconds:.0f} s: {dict(counts)}")
     print("".join(f"  {line}\n" for line in wrong[:12]), end="")
     if options.record and not wrong:
         share = f" (drawn of {len(every):,})" if options.sample else ""
-        record("errors", f"{options.env}: faults injected{share}", len(faults), seconds, command())
+        record("errors", f"{options.env}: faults injected{share}", len(faults), seconds)
     return 1 if wrong or not faults else 0
 
 

@@ -10,7 +10,6 @@ So a run that is resumed once, wherever that is, ends as the one that was left a
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import sys
 import time
@@ -19,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from record import record
-from runs import command, digest_of_state, end_of, quick, scratch
+from record import parser_of, record
+from runs import digest_of_state, end_of, quick, scratch
 
 from mage_edu import MAGEAgent
 from mage_edu.config import ALGORITHMS
@@ -100,11 +99,10 @@ def timed(work: tuple[str, int]) -> tuple[str, int, list[int], float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--record", action="store_true", help="write the counts into results/torture")
     options = parser.parse_args()
     failed = 0
     with multiprocessing.get_context("fork").Pool(options.workers, maxtasksperchild=1) as pool:
@@ -113,7 +111,7 @@ def main() -> int:
             print(f"{name}: {count} resumes in {seconds:.0f} s, {len(wrong)} different {wrong[:5]}", flush=True)
             failed += bool(wrong)
             if options.record and not wrong:
-                record("everywhere", f"{name}: resumes in {options.steps} steps", count, seconds, command())
+                record("everywhere", f"{name}: resumes in {options.steps} steps", count, seconds)
     return 1 if failed else 0
 
 

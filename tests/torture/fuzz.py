@@ -17,7 +17,6 @@ with a mistake would leave it. Of each case it is asked that
 
 from __future__ import annotations
 
-import argparse
 import base64
 import csv
 import json
@@ -42,13 +41,14 @@ import numpy as np
 import torch
 from mutators import OF_KIND, split_tensors
 from prints import tensor_digest
-from record import record
-from runs import begin, command, quick, scratch
+from record import parser_of, record
+from runs import begin, quick, scratch
 
 from mage_edu import MAGEAgent
 from mage_edu.agent import continue_run, last_row
 from mage_edu.engine import sweep
 from mage_edu.engine.checkpoint import newest_checkpoint
+from mage_edu.engine.environments import interrupted
 from mage_edu.engine.recorded import read_arrays, read_recorded, write_arrays
 from mage_edu.engine.recorded import record as record_transitions
 from mage_edu.engine.storage import (
@@ -62,6 +62,7 @@ from mage_edu.engine.storage import (
     read_table,
     rows_as_text,
     seal_of,
+    write_atomic,
     write_json,
     write_sealed,
 )
@@ -82,17 +83,8 @@ class TooLong(BaseException):
 @contextmanager
 def bounded(seconds: float) -> Iterator[None]:
     """Inside the block, `TooLong` after so many seconds of processor time."""
-
-    def stop(*_: Any) -> None:
-        raise TooLong
-
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
+    with interrupted(signal.SIGPROF, signal.ITIMER_PROF, seconds, TooLong):
         yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0.0)
-        signal.signal(signal.SIGPROF, before)
 
 
 def print_of(value: Any) -> str:
@@ -513,21 +505,17 @@ def write_corpus(counts: dict[str, int], seed: int, each: int = 6) -> None:
                 if kind not in seen and len(packed) < PACKED and len(seen) < each:
                     seen.add(kind)
                     rows.append({"reader": name, "outcome": kind, "packed": packed})
-    with open(CORPUS, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["reader", "outcome", "packed"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_atomic(CORPUS, rows_as_text(["reader", "outcome", "packed"], rows, header=True).encode())
     print(f"{CORPUS.name}: {len(rows)} cases, {CORPUS.stat().st_size} bytes")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--cases", type=int, default=CASES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=list(READERS))
     parser.add_argument("--case", type=int)
     parser.add_argument("--corpus", action="store_true")
-    parser.add_argument("--record", action="store_true", help="note the counts in results/torture")
     arguments = parser.parse_args()
     counts = {arguments.only: arguments.cases} if arguments.only else shares(arguments.cases)
     if arguments.corpus:
@@ -547,11 +535,11 @@ def main() -> int:
     print("all", total, *faults, sep="\n")
     if arguments.record and not faults and not arguments.only:
         seconds = time.perf_counter() - begun
-        record("fuzz", "damaged files read", total["cases"], seconds, command())
-        record("fuzz", "of these refused with a sentence that names the file", total["refused"], seconds, command())
-        record("fuzz", "of these loaded: the same agent, or another whole file", total["loaded"], seconds, command())
-        record("fuzz", "readers", len(found), seconds, command())
-        record("fuzz", "kinds of refusals", total["kinds"], seconds, command())
+        record("fuzz", "damaged files read", total["cases"], seconds)
+        record("fuzz", "of these refused with a sentence that names the file", total["refused"], seconds)
+        record("fuzz", "of these loaded: the same agent, or another whole file", total["loaded"], seconds)
+        record("fuzz", "readers", len(found), seconds)
+        record("fuzz", "kinds of refusals", total["kinds"], seconds)
     return bool(faults)
 
 

@@ -10,7 +10,6 @@ at that step; and that the run goes on from there in an environment that is heal
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 import threading
@@ -25,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import gymnasium as gym
 import numpy as np
 from prints import tensor_digest
-from record import record
-from runs import SETTINGS, command, quick, scratch
+from record import parser_of, record
+from runs import SETTINGS, quick, scratch
 
 from mage_edu import MAGEAgent
 from mage_edu.engine.checkpoint import newest_checkpoint
@@ -392,9 +391,8 @@ def hostile(names: list[str]) -> dict[str, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--only", choices=[*CASES, *BESIDES])
-    parser.add_argument("--record", action="store_true", help="note the counts in results/torture")
     arguments = parser.parse_args()
     begun = time.perf_counter()
     found = hostile([arguments.only] if arguments.only else [*CASES, *BESIDES])
@@ -403,11 +401,7 @@ def main() -> int:
     faults = [name for name, said in found.items() if said.startswith("FAULT")]
     if arguments.record and not faults and not arguments.only:
         record(
-            "hostile",
-            "environments that misbehave, the run kept each time",
-            len(found),
-            time.perf_counter() - begun,
-            command(),
+            "hostile", "environments that misbehave, the run kept each time", len(found), time.perf_counter() - begun
         )
     print(f"{len(faults)} of {len(found)} cases are not as they should be")
     return bool(faults)

@@ -9,7 +9,6 @@ longer applies, or that no test catches, fails. The unchanged copy has to pass.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
@@ -21,8 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from record import ROOT, record
-from runs import command
+from record import ROOT, parser_of, record
 
 SELECTION = (  # what is run against each bug, the most likely to catch one first
     "tests/test_torture.py",
@@ -296,10 +294,9 @@ def tried(bug: Bug | None) -> Caught:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="+", type=int, default=list(range(len(BUGS) + 1)), help="numbers; 0 is no bug")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--record", action="store_true", help="write the counts into results/torture")
     options = parser.parse_args()
     begin, missed, caught = time.perf_counter(), [], 0
     bugs = [BUGS[number - 1] if number else None for number in options.only]
@@ -312,10 +309,10 @@ def main() -> int:
             missed += [] if found.by else [number]
             caught += bool(found.by)
             if options.record and found.by:
-                record("planted", f"{bug.why}, caught by {found.by.rpartition('/')[2]}", 1, 0.0, command())
+                record("planted", f"{bug.why}, caught by {found.by.rpartition('/')[2]}", 1, 0.0)
     print(f"{caught} of {caught + len(missed)} planted bugs are caught; not caught: {missed or 'none'}")
     if options.record and not missed and caught == len(BUGS):
-        record("planted", "all bugs planted, and caught", caught, time.perf_counter() - begin, command())
+        record("planted", "all bugs planted, and caught", caught, time.perf_counter() - begin)
     return 1 if missed else 0
 
 

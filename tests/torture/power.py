@@ -11,7 +11,6 @@ the newest checkpoint that was promised, or with a sentence from the one before.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import multiprocessing
 import random
@@ -20,10 +19,11 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Iterator, NamedTuple
+from unittest.mock import patch
 
 from disk import Disk, Op, digest_of, put, watched
 from record import record
-from runs import SETTINGS, STEPS, End, command, emptied, end_of, quick, resume, scratch
+from runs import SETTINGS, STEPS, End, drawn, emptied, end_of, quick, resume, sampling_parser, scratch
 
 from mage_edu import MAGEAgent
 from mage_edu.engine.checkpoint import Checkpoints
@@ -54,15 +54,11 @@ def story_of(env: str, root: Path, **settings) -> Story:
         saved(checkpoints, state)
         promises.append((len(ops), state.step))
 
-    Checkpoints.save = save
-    try:
-        with quick(), watched(root, done=ops.append):
-            agent = MAGEAgent(env, out=root / "run", **(SETTINGS | settings))
-            promises.append((len(ops), BEGUN))
-            agent.learn(STEPS)
-            agent.env.close()
-    finally:
-        Checkpoints.save = saved
+    with patch.object(Checkpoints, "save", save), quick(), watched(root, done=ops.append):
+        agent = MAGEAgent(env, out=root / "run", **(SETTINGS | settings))
+        promises.append((len(ops), BEGUN))
+        agent.learn(STEPS)
+        agent.env.close()
     return Story(ops, promises, end_of(root / "run"))
 
 
@@ -127,12 +123,8 @@ def torture(states: Iterator[State], story: Story, workers: int) -> tuple[Counte
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", default="Pendulum-v1")
+    parser = sampling_parser(__doc__, "resume so many of the states; 0 is all")
     parser.add_argument("--most", type=int, default=3, help="operations that turn out otherwise")
-    parser.add_argument("--sample", type=int, default=0, help="resume so many of the states; 0 is all")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--record", action="store_true", help="write the counts into results/torture")
     options = parser.parse_args()
     begin = time.perf_counter()
     with scratch() as root:
@@ -140,7 +132,7 @@ def main() -> int:
     states = states_of(story, options.most)
     if options.sample:
         every = list(states)
-        states = iter(random.Random(0).sample(every, min(options.sample, len(every))))
+        states = iter(drawn(every, options.sample, random.Random(0)))
         print(f"{options.env}: {len(every):,} states, {options.sample:,} of them are resumed")
     counts, faults = torture(states, story, options.workers)
     seconds, total = time.perf_counter() - begin, sum(counts.values())
@@ -151,7 +143,7 @@ def main() -> int:
         print(f"  {fault}")
     if options.record and not faults:
         share = f" ({options.sample:,} drawn of {len(every):,})" if options.sample else ""
-        record("power", f"{options.env}: states resumed{share}", total, seconds, command())
+        record("power", f"{options.env}: states resumed{share}", total, seconds)
     return 1 if faults or not total else 0
 
 

@@ -9,7 +9,6 @@ was never looked at: weights, moments, generators, counters, the rows of the buf
 
 from __future__ import annotations
 
-import argparse
 import functools
 import random
 import shutil
@@ -27,8 +26,8 @@ import numpy as np
 import torch
 from hypothesis import strategies
 from prints import tensor_digest
-from record import record
-from runs import SETTINGS, command, quick, scratch
+from record import parser_of, record
+from runs import SETTINGS, quick, scratch
 
 from mage_edu import MAGEAgent
 from mage_edu.engine.storage import RunFolder, evaluation_curve
@@ -241,21 +240,18 @@ def programs(count: int, seed: int) -> dict[str, int]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--programs", type=int, default=PROGRAMS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--record", action="store_true", help="note the counts in results/torture")
     arguments = parser.parse_args()
     begun = time.perf_counter()
     counts = programs(arguments.programs, arguments.seed)
     seconds = time.perf_counter() - begun
     print(counts)
     if arguments.record:
-        record("programs", "programs played", counts["programs"], seconds, command())
-        record(
-            "programs", "calls in them, after each of which the run was compared", counts["calls"], seconds, command()
-        )
-        record("programs", "kills in them", counts["kills"], seconds, command())
+        record("programs", "programs played", counts["programs"], seconds)
+        record("programs", "calls in them, after each of which the run was compared", counts["calls"], seconds)
+        record("programs", "kills in them", counts["kills"], seconds)
     return 0
 
 

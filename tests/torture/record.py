@@ -7,10 +7,14 @@ A part calls `record` once for each thing that it counted. A row with the same `
 
 from __future__ import annotations
 
+import argparse
 import csv
+import os
 import platform
 import sys
 from pathlib import Path
+
+from mage_edu.engine.storage import rows_as_text, write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TABLES = ROOT / "results" / "torture"
@@ -40,6 +44,18 @@ def versions() -> str:
     return " ".join(f"{name} {version}" for name, version in ({"python": platform.python_version()} | packages).items())
 
 
+def called() -> str:
+    """How this program is called."""
+    return " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """What every part can be told: whether its counts are to be kept."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", action="store_true", help="write the counts into results/torture")
+    return parser
+
+
 def read(part: str, tables: Path = TABLES) -> list[dict[str, str]]:
     """The rows of a part; none where it has not run."""
     path = tables / f"{part}.csv"
@@ -49,19 +65,16 @@ def read(part: str, tables: Path = TABLES) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def record(part: str, what: str, count: int, seconds: float, command: str, tables: Path = TABLES) -> None:
-    """Write one row, in the place of an earlier one of the same part that counts the same. Raises `ValueError` for an unknown part."""
+def record(part: str, what: str, count: int, seconds: float, command: str | None = None, tables: Path = TABLES) -> None:
+    """Write one row, with the command that made it (how this program is called, unless another is given), in the place of an earlier one of the same part that counts the same. Raises `ValueError` for an unknown part."""
     if part not in PARTS:
         raise ValueError(f"part {part!r}: expected one of {', '.join(PARTS)}.")
-    row = dict(zip(COLUMNS, (part, what, str(count), f"{seconds:.0f}", command, versions())))
+    row = dict(zip(COLUMNS, (part, what, str(count), f"{seconds:.0f}", command or called(), versions())))
     rows = read(part, tables)
     places = [i for i, old in enumerate(rows) if old["what"] == what]
     rows[places[0] if places else len(rows) : places[0] + 1 if places else len(rows)] = [row]
     tables.mkdir(parents=True, exist_ok=True)
-    with open(tables / f"{part}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_atomic(tables / f"{part}.csv", rows_as_text(list(COLUMNS), rows, header=True).encode())
     print(f"{part}: {what}: {count:,} in {seconds:.0f} s", flush=True)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
+import random
 import shutil
-import sys
 import tempfile
 import warnings
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import Any, Iterator, NamedTuple
 from unittest.mock import patch
 
 import torch
+from prints import tensor_digest
+from record import parser_of
 
 import mage_edu.agent
 from mage_edu import MAGEAgent
@@ -90,7 +93,7 @@ def digest_of_state(state: State) -> str:
     if state.rows.added:
         content |= {f"rows.{name}": rows for name, rows in state.rows.since(state.rows.oldest)[1].items()}
     lines = [
-        f"{name} {tensor.dtype} {tuple(tensor.shape)} {digest(tensor.detach().contiguous().numpy().tobytes())}"
+        f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor_digest(tensor)}"
         for name, tensor in sorted(content.items())
     ]
     facts = json.dumps(dict(state.facts), sort_keys=True)
@@ -117,11 +120,8 @@ def go_on(folder: Path, steps: int = STEPS) -> int:
             begun.append(agent.num_timesteps)
             real(agent, *arguments)
 
-        mage_edu.agent.run_and_save = noted
-        try:
+        with patch.object(mage_edu.agent, "run_and_save", noted):
             agent.learn(max(0, steps - agent.num_timesteps), reset_num_timesteps=False)
-        finally:
-            mage_edu.agent.run_and_save = real
     finally:
         agent.env.close()
     return begun[0]
@@ -162,6 +162,15 @@ def emptied(folder: Path) -> Path:
     return folder
 
 
-def command() -> str:
-    """How this program is called."""
-    return " ".join(["python", *(os.path.relpath(name) if i == 0 else name for i, name in enumerate(sys.argv))])
+def sampling_parser(description: str | None, sample: str) -> argparse.ArgumentParser:
+    """What the parts that can be sampled are told besides; `sample` says what is drawn."""
+    parser = parser_of(description)
+    parser.add_argument("--env", default="Pendulum-v1")
+    parser.add_argument("--sample", type=int, default=0, help=sample)
+    parser.add_argument("--workers", type=int, default=2)
+    return parser
+
+
+def drawn(every: list[Any], sample: int, generator: random.Random) -> list[Any]:
+    """So many of them, at most all; 0 is all."""
+    return generator.sample(every, min(sample, len(every))) if sample else every
