@@ -158,6 +158,7 @@ def violations(page) -> list[str]:
     """What axe-core finds on the open page and calls serious or critical."""
     from axe_playwright_python.sync_playwright import Axe
 
+    page.emulate_media(reduced_motion="reduce")  # else a button on its way from light to dark is measured half-way
     quiet = {
         name: {"enabled": False} for name in ("region", "heading-order", "landmark-unique")
     }  # slow, and none is more than moderate
