@@ -86,6 +86,7 @@ torture: install ## power loss, errors of the disk, second faults, resumes every
 	$(TORTURE)/programs.py --record
 	$(TORTURE)/hostile.py --record
 	$(TORTURE)/planted.py --record
+	$(TORTURE)/covered.py --record
 	$(TORTURE)/record.py
 
 planted: install ## plant realistic bugs in copies of the library, and name the test that catches each

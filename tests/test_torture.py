@@ -12,6 +12,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "torture"))
+import covered
 import disk
 import errors
 import everywhere
@@ -117,6 +118,30 @@ def test_a_planted_bug_has_to_apply(tmp_path):
     assert (tmp_path / "agent.py").read_text() == "a = 2\n"
     with pytest.raises(ValueError, match="0 times"):
         planted.applied(planted.Bug("a number", "agent.py", "a = 1", "a = 2"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("FAILED tests/test_a.py::test_b - AssertionError: no - yes", "test_a.py::test_b"),
+        ("FAILED tests/test_a.py::test_b[a/b c]", "test_a.py::test_b[a/b c]"),
+        ("ERROR tests/test_a.py - ImportError", "test_a.py"),
+        ("3 passed", ""),
+    ],
+)
+def test_the_test_that_caught_a_bug_is_named(line, name):
+    assert planted.failing(f"..F\n{line}\n1 failed") == name
+
+
+def test_branches_are_counted_by_module():
+    summary = {"covered_branches": 3, "num_branches": 4}
+    files = {"mage_edu/engine/storage.py": {"summary": summary}, "mage_edu/agent.py": {"summary": summary}}
+    found = covered.counts_of({"files": files})
+    assert found == {"engine/storage.py": (3, 4), "agent.py": (3, 4)}
+    assert sum(found.values(), covered.Count(0, 0)) == (6, 8)
+    assert {f"{name}.py" for name in covered.KEEPING} <= {
+        path.name for path in Path(storage.__file__).parent.parent.rglob("*.py")
+    }
 
 
 def test_every_planted_bug_applies(tmp_path):

@@ -255,6 +255,7 @@ class Caught(NamedTuple):
 
     by: str  # the test, or nothing
     said: str
+    seconds: float
 
 
 def applied(bug: Bug, package: Path) -> None:
@@ -268,8 +269,15 @@ def applied(bug: Bug, package: Path) -> None:
     path.write_text(text.replace(bug.old, bug.new), encoding="utf-8")
 
 
+def failing(said: str) -> str:
+    """The first test that pytest says has failed, or nothing."""
+    found = re.search(r"^(?:FAILED|ERROR) (?:tests/)?(.+?)(?: - .*)?$", said, re.MULTILINE)
+    return found[1] if found else ""
+
+
 def tried(bug: Bug | None) -> Caught:
     """Run the selection against a copy of the package with one bug, or none."""
+    begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "mage_edu", Path(folder) / "mage_edu", ignore=shutil.ignore_patterns("__pycache__"))
         if bug is not None:
@@ -287,10 +295,10 @@ def tried(bug: Bug | None) -> Caught:
             capture_output=True,
             text=True,
         )
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", ran.stdout, re.MULTILINE)
+    failed = failing(ran.stdout)
     if ran.returncode not in (0, 1, 2) or (ran.returncode and not failed):
         raise RuntimeError(f"pytest itself failed: {ran.stdout[-2000:]} {ran.stderr[-2000:]}")
-    return Caught(failed[1] if failed else "", ran.stdout[-1500:])
+    return Caught(failed, ran.stdout[-1500:], time.perf_counter() - begin)
 
 
 def main() -> int:
@@ -309,7 +317,7 @@ def main() -> int:
             missed += [] if found.by else [number]
             caught += bool(found.by)
             if options.record and found.by:
-                record("planted", f"{bug.why}, caught by {found.by.rpartition('/')[2]}", 1, 0.0)
+                record("planted", f"{bug.why}, caught by {found.by}", 1, found.seconds)
     print(f"{caught} of {caught + len(missed)} planted bugs are caught; not caught: {missed or 'none'}")
     if options.record and not missed and caught == len(BUGS):
         record("planted", "all bugs planted, and caught", caught, time.perf_counter() - begin)
