@@ -23,7 +23,7 @@ import runs
 
 from mage_edu import MAGEAgent
 from mage_edu.engine import storage
-from mage_edu.engine.checkpoint import Checkpoints, Rows, State, newest_checkpoint, put_rows
+from mage_edu.engine.checkpoint import Checkpoints, Rows, State, cut_tables, newest_checkpoint, put_rows
 from mage_edu.engine.storage import RunFolder
 from mage_edu.replay import ReplayBuffer
 
@@ -223,3 +223,18 @@ def test_only_what_a_file_system_cannot_do_is_passed_over(tmp_path, monkeypatch,
         with pytest.raises(OSError):
             storage.write_atomic(tmp_path / "file", b"content")
     assert (tmp_path / "file").exists() == told and not (tmp_path / "file.tmp").exists()
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_table_that_cannot_be_cut_is_named(tmp_path, monkeypatch, size):
+    """Found by an error at the sync of a table while a run was resumed."""
+
+    def fails(*arguments, **more):
+        raise OSError(errno.EIO, "Input/output error")
+
+    table = tmp_path / "metrics.csv"
+    table.write_text("step\n1\n")
+    monkeypatch.setattr(os, "fsync", fails)
+    monkeypatch.setattr(Path, "unlink", fails)
+    with pytest.raises(OSError, match="metrics.csv: the table cannot be written"):
+        cut_tables([table], {"tables": {"metrics.csv": (size, "")}})

@@ -253,14 +253,15 @@ def newest_checkpoint(folder: str | Path, tables: Iterable[Path]) -> tuple[dict[
 
 # %% ../../nbs/engine/checkpoint.ipynb #023-py
 def cut_tables(tables: Iterable[Path], manifest: Mapping[str, Any]) -> None:
-    """Cut tables to the lengths that a checkpoint saw; one that was not there yet is removed."""
+    """Cut tables to the lengths that a checkpoint saw; one that was not there yet is removed. Raises `OSError` with the table's path."""
     for table in tables:
         size = manifest["tables"][table.name][0]
-        if size == 0:
-            table.unlink(missing_ok=True)
-        else:
-            os.truncate(table, size)
-            sync_file(table)
+        with explain_write_errors(table, "table"):
+            if size == 0:
+                table.unlink(missing_ok=True)
+            else:
+                os.truncate(table, size)
+                sync_file(table)
 
 
 def continued(folder: str | Path, tables: Iterable[Path], manifest: dict[str, Any]) -> Checkpoints:
