@@ -3,7 +3,7 @@
 "use strict";
 (() => {
   const SVG = { svg: 1, path: 1, line: 1, circle: 1, text: 1, g: 1 };
-  const MARGIN = { left: 62, right: 14, top: 10, bottom: 44 };
+  const MARGIN = { left: 70, right: 14, top: 10, bottom: 44 };
   const COLORS = 6; // then the same colours dashed
 
   function element(kind, attributes = {}, ...inside) {
@@ -127,12 +127,12 @@
 
     // Offer what the table has, from coarse to fine; what stays possible stays chosen.
     function settle(changed) {
-      if (changed === "path") choice.off = new Set();
       let left = current().panels;
       for (const name of ["task", "y", "x"]) {
         offer(name, unique(left.map((one) => one[name])).map((value) => [value, name === "task" ? value : name === "x" ? unit(value) : words(value)]));
         left = left.filter((one) => one[name] === choice[name]);
       }
+      if (changed === "path") choice.off = new Set(panel().lines.slice(COLORS).map((line) => line.name)); // more are hard to tell apart
       offerLines();
       redraw();
     }
@@ -170,11 +170,13 @@
     select("statistic", "thick line");
     offer("path", tables.map((one) => [one.path, one.path + (one.status === "obsolete" ? " (obsolete)" : "")]));
     offer("statistic", [["iqm", "interquartile mean (IQM)"], ["mean", "mean"]]);
+    const checks = element("div", { class: "curves-checks" });
+    controls.append(checks);
     for (const [name, label] of [["seeds", "every seed"], ["band", "95 % interval"]]) {
       const box = element("input", { type: "checkbox", id: `curves-${number}-${name}` });
       box.checked = true;
       box.addEventListener("change", () => { choice[name] = box.checked; redraw(); });
-      controls.append(element("label", { for: box.id, class: "curves-check" }, box, label));
+      checks.append(element("label", { for: box.id }, box, label));
     }
     root.replaceChildren(controls, lineBox, note, picture, says, values);
     settle("path");

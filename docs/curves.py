@@ -27,7 +27,7 @@ from mage_edu.evaluate import summarize
 
 PAGE = "docs/pages/curves.md"
 COLUMNS = ("path", "title", "x", "y", "lines", "command", "revision", "machine", "versions", "status", "note")
-INDEX_MARK, CURVES_MARK, VALUES_MARK = "<!-- the index -->", "<!-- the curves -->", "<!-- the final values -->"
+INDEX_MARK, CURVES_MARK, VALUES_MARK = "<!-- the index -->", "<!-- the curves -->", "<!-- commands and final values -->"
 Row = dict[str, str]
 
 
@@ -128,58 +128,48 @@ def cells(*texts: object) -> str:
 
 
 def index_table(results: Path) -> str:
-    """The index as a Markdown table; the files are links."""
-    lines = [cells("table", "what it is", "command", "revision", "machine", "versions", "status"), "| --- " * 7 + "|"]
+    """What is short in the index as a Markdown table; the files are links."""
+    lines = [cells("table", "what it is", "revision", "status"), "| --- " * 4 + "|"]
     for row in read_rows(results / "index.csv"):
         name = f"`{row['path']}`" if row["path"].endswith("/") else f"[{row['path']}](../../results/{row['path']})"
-        command = (
-            row["command"]
-            if " " not in row["command"] or row["command"].startswith(("in each", "the "))
-            else f"`{row['command']}`"
-        )
         status = row["status"] + (f": {row['note']}" if row["note"] else "")
-        lines.append(cells(name, row["title"], command, row["revision"], row["machine"], row["versions"], status))
+        lines.append(cells(name, row["title"], row["revision"], status))
     return "\n".join(lines)
 
 
-def final_values(tables: Iterable[dict[str, Any]]) -> str:
-    """The last values of every curve as Markdown tables, one for each table of runs."""
-    lines = []
-    for table in tables:
-        lines += [
-            "",
-            f"### {table['path']}",
-            "",
-            table["title"] + (" (obsolete)." if table["status"] == "obsolete" else "."),
-            "",
-        ]
-        lines += [
-            cells("task", "measure", "line", "at", "seeds", "mean", "95 %", "IQM", "95 %", "every seed"),
-            "| --- " * 10 + "|",
-        ]
-        for panel in table["panels"]:
-            for line in panel["lines"]:
-                last = line["all"][-1] if line["all"] else {}
-                number = lambda name: shown(last[name]) if name in last else "under four seeds"
-                between = lambda name: (
-                    f"{number(name + '_low')} to {number(name + '_high')}" if name + "_low" in last else ""
-                )
-                each = ", ".join(shown(seed["y"][-1]) for seed in line["seeds"])
-                at = f"{last['at']:,.6g} {panel['x']}s".replace("secondss", "seconds") if last else ""
-                lines.append(
-                    cells(
-                        panel["task"],
-                        panel["y"],
-                        f"`{line['name']}`",
-                        at,
-                        len(line["seeds"]),
-                        number("mean"),
-                        between("mean"),
-                        number("iqm"),
-                        between("iqm"),
-                        each,
-                    )
-                )
+def final_values(table: dict[str, Any]) -> list[str]:
+    """The last values of every curve of a table of runs, as lines of Markdown."""
+    lines = [
+        cells("task", "measure", "line", "at", "seeds", "mean", "95 %", "IQM", "95 %", "every seed"),
+        "| --- " * 10 + "|",
+    ]
+    for panel in table["panels"]:
+        for line in panel["lines"]:
+            last = line["all"][-1] if line["all"] else {}
+            number = lambda name: shown(last[name]) if name in last else "under four seeds"
+            between = lambda name: (
+                f"{number(name + '_low')} to {number(name + '_high')}" if name + "_low" in last else ""
+            )
+            each = ", ".join(shown(seed["y"][-1]) for seed in line["seeds"])
+            at = f"{last['at']:,.6g} {panel['x'].rstrip('s')}s" if last else ""
+            both = (number("mean"), between("mean"), number("iqm"), between("iqm"))
+            lines.append(cells(panel["task"], panel["y"], f"`{line['name']}`", at, len(line["seeds"]), *both, each))
+    return lines
+
+
+def accounts(results: Path, tables: Iterable[dict[str, Any]]) -> str:
+    """For every row of the index a heading, what it is, how it was made and, where there are curves, the final values."""
+    drawn, lines = {table["path"]: table for table in tables}, []
+    for row in read_rows(results / "index.csv"):
+        conditions = (
+            f"Machine: {row['machine']}. Versions: {row['versions']}. Revision: {row['revision']}; {row['status']}."
+        )
+        lines += ["", f"### {row['path']}", "", f"{row['title']}. {conditions}", ""]
+        if row["command"].startswith(("in each row", "the commands")):
+            lines += [f"Its commands: {row['command']}.", ""]
+        else:
+            lines += ["```bash", *row["command"].split("; "), "```", ""]
+        lines += final_values(drawn[row["path"]]) if row["path"] in drawn else []
     return "\n".join(lines)
 
 
@@ -202,7 +192,7 @@ def add_curves(source: Path, results: Path) -> None:
     for mark, made in (
         (INDEX_MARK, index_table(results)),
         (CURVES_MARK, drawn_curves(tables)),
-        (VALUES_MARK, final_values(tables)),
+        (VALUES_MARK, accounts(results, tables)),
     ):
         if text.count(mark) != 1:
             raise ValueError(f"{PAGE}: expected {mark} once; found it {text.count(mark)} times.")
