@@ -141,7 +141,8 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     learner.episode_actions.append(action)
     learner.episode_return += reward
     learner.episode_length += 1
-    if not (terminated or truncated):
+    cut = 0 < learner.config.train_max_steps <= learner.episode_length
+    if not (terminated or truncated or cut):
         return {}
     ended = {"episode_return": learner.episode_return, "episode_length": learner.episode_length}
     try:
