@@ -177,6 +177,64 @@ def half_width(env: str, step: str) -> float:
     return difference_interval(np.array(ours), np.array(theirs)).half_width
 
 
+def over_all_checks() -> dict[str, np.ndarray]:
+    """Of each algorithm of family/algorithms.csv the mean over all evaluations, seed by seed."""
+    names = [key[1] for key in family.found]
+    return {
+        name: np.array([np.mean(list(steps.values())) for _, steps in sorted(family.line(name).items())])
+        for name in names
+    }
+
+
+def pairs_apart() -> int:
+    """How many pairs of algorithms have all seeds of one above all seeds of the other."""
+    values = list(over_all_checks().values())
+    return sum(
+        one.min() > other.max() or one.max() < other.min() for k, one in enumerate(values) for other in values[:k]
+    )
+
+
+def distances() -> tuple[float, float, float]:
+    """How far the three that fail are below td3 and mage, in tens, least and most; the largest difference between seeds of these five."""
+    values = over_all_checks()
+    low, high = ("gradient-only", "dyna-td3", "dyna-ddpg"), ("td3", "mage")
+    found = [values[one].mean() - values[other].mean() for one in high for other in low]
+    return round(min(found), -1), round(max(found), -1), max(np.ptp(values[name]) for name in (*low, *high))
+
+
+def policy_cosine(algorithm: str) -> float:
+    """The mean cosine of the policy gradient with the true one on the cheetah, over looks and seeds."""
+    rows = rows_of("side_by_side/diagnostics.csv")
+    return float(
+        np.mean(
+            [
+                float(row["policy_gradient_cosine"])
+                for row in rows
+                if (row["env"], row["algorithm"]) == ("HalfCheetah-v5", algorithm)
+            ]
+        )
+    )
+
+
+def leads_up() -> tuple[int, int]:
+    """For how many cheetahs the measured direction pays more, by more than two standard errors, and of how many."""
+    rows = [row for row in rows_of("side_by_side/gains.csv") if row["env"] == "HalfCheetah-v5"]
+    return sum(float(row["true_gain"]) > 2 * float(row["true_gain_stderr"]) for row in rows), len(rows)
+
+
+def over_all_evaluations(label: str) -> float:
+    """The mean of all evaluations of a line of simulator/sweep.csv on the pendulum."""
+    return float(
+        np.mean(
+            [
+                value
+                for steps in Runs("simulator/sweep.csv").line("mage", label=label, env="Pendulum-v1").values()
+                for value in steps.values()
+            ]
+        )
+    )
+
+
 class Reading(NamedTuple):
     """A piece of a page, a regular expression with a group for every number that is read back, and what they are."""
 
@@ -242,6 +300,11 @@ READINGS = [
             lambda: [per_second(widths, "mage_edu") / per_second(widths, "stable_baselines3 with oneDNN") for widths in ("256x256", "400x300")]),
     Reading("nbs/appendix/why_fast.ipynb", r"16 members cost (\d+) % more than one",
             lambda: [100 * float(row["ratio_to_one"]) - 100 for row in rows_of("speed/members.csv") if (row["size"], row["members"]) == ("paper", "16")]),
+    Reading("nbs/appendix/family.ipynb", r"here it does in (\d+)\.", lambda: [pairs_apart()]),
+    Reading("nbs/appendix/family.ipynb", r"are (\d+) to (\d+) below `td3` and `mage`, where seeds differ by (\d+) at most", distances),
+    Reading("nbs/course/19_who_is_right.ipynb", r"positive with all three seeds \((\S+)\), `mve-td3`'s negative with all three \((\S+)\)", lambda: map(policy_cosine, ("maac", "mve-td3"))),
+    Reading("nbs/course/19_who_is_right.ipynb", r"leads up for (\d+) of (\d+) policies", leads_up),
+    Reading("nbs/course/19_who_is_right.ipynb", r"over all evaluations is (\S+) against (\S+) with the learned", lambda: map(over_all_evaluations, ("model=simulator", "default"))),
     Reading("nbs/appendix/stable_baselines3.ipynb", r"On Pendulum it is (\d+) after 50,000 steps",
             lambda: [half_width("Pendulum-v1", "50000")]),
 ]  # fmt: skip
