@@ -132,28 +132,31 @@ def index_table(results: Path) -> str:
     lines = [cells("table", "what it is", "revision", "status"), "| --- " * 4 + "|"]
     for row in read_rows(results / "index.csv"):
         name = f"`{row['path']}`" if row["path"].endswith("/") else f"[{row['path']}](../../results/{row['path']})"
-        status = row["status"] + (f": {row['note']}" if row["note"] else "")
-        lines.append(cells(name, row["title"], row["revision"], status))
+        lines.append(cells(name, row["title"], row["revision"], row["status"]))
     return "\n".join(lines)
 
 
 def final_values(table: dict[str, Any]) -> list[str]:
     """The last values of every curve of a table of runs, as lines of Markdown."""
-    lines = [
-        cells("task", "measure", "line", "at", "seeds", "mean", "95 %", "IQM", "95 %", "every seed"),
-        "| --- " * 10 + "|",
-    ]
+
+    def with_interval(found: dict[str, float], name: str) -> str:
+        if name not in found:
+            return "under four seeds" if found else ""
+        between = (
+            f" ({shown(found[name + '_low'])} to {shown(found[name + '_high'])})" if name + "_low" in found else ""
+        )
+        return shown(found[name]) + between
+
+    lines = [cells("task", "measure", "line", "at", "mean (95 %)", "IQM (95 %)", "every seed"), "| --- " * 7 + "|"]
     for panel in table["panels"]:
         for line in panel["lines"]:
             last = line["all"][-1] if line["all"] else {}
-            number = lambda name: shown(last[name]) if name in last else "under four seeds"
-            between = lambda name: (
-                f"{number(name + '_low')} to {number(name + '_high')}" if name + "_low" in last else ""
-            )
             each = ", ".join(shown(seed["y"][-1]) for seed in line["seeds"])
             at = f"{last['at']:,.6g} {panel['x'].rstrip('s')}s" if last else ""
-            both = (number("mean"), between("mean"), number("iqm"), between("iqm"))
-            lines.append(cells(panel["task"], panel["y"], f"`{line['name']}`", at, len(line["seeds"]), *both, each))
+            both = (with_interval(last, "mean"), with_interval(last, "iqm"))
+            lines.append(
+                cells(panel["task"], panel["y"].replace("_", " "), line["name"].replace("_", "\\_"), at, *both, each)
+            )
     return lines
 
 
@@ -161,10 +164,9 @@ def accounts(results: Path, tables: Iterable[dict[str, Any]]) -> str:
     """For every row of the index a heading, what it is, how it was made and, where there are curves, the final values."""
     drawn, lines = {table["path"]: table for table in tables}, []
     for row in read_rows(results / "index.csv"):
-        conditions = (
-            f"Machine: {row['machine']}. Versions: {row['versions']}. Revision: {row['revision']}; {row['status']}."
-        )
-        lines += ["", f"### {row['path']}", "", f"{row['title']}. {conditions}", ""]
+        conditions = f"Machine: {row['machine']}. Versions: {row['versions']}. Revision: {row['revision']}."
+        note = f" {row['status'].capitalize()}" + (f": {row['note']}." if row["note"] else ".")
+        lines += ["", f"### {row['path']}", "", f"{row['title']}. {conditions}{note}", ""]
         if row["command"].startswith(("in each row", "the commands")):
             lines += [f"Its commands: {row['command']}.", ""]
         else:
