@@ -24,6 +24,7 @@ from store import NOTES, last_run
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the docstrings of this folder's library, whichever is installed
+import curves  # noqa: E402
 import player  # noqa: E402
 
 import mage_edu  # noqa: E402
@@ -279,6 +280,7 @@ def build(out: Path) -> int:
     for name in ("source", "doctrees", "html", "jupyter_execute"):
         shutil.rmtree(out / name, ignore_errors=True)
     lay_out(ROOT, out / "source", public_names())
+    curves.add_curves(out / "source", ROOT / "results")
     engine = player.engine_or_reason()
     if isinstance(engine, str):
         print(f"The robots of lesson 01 are recorded frames only: {engine}")

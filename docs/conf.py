@@ -66,8 +66,9 @@ html_static_path = [
     "site.css",
     "site.js",
     "explorers.js",
+    "curves.js",
     str(files("mathjax") / "static" / "mathjax" / "es5" / mathjax_path),
 ]
 html_css_files = ["site.css"]
-html_js_files = ["site.js", "explorers.js"]
+html_js_files = ["site.js", "explorers.js", "curves.js"]
 html_sourcelink_suffix = ""

@@ -213,6 +213,7 @@ def test_every_page_is_whole_and_accessible(site, folder):
         "api/critic.html",
         "_modules/mage_edu/critic.html",
         "search.html",
+        "docs/pages/curves.html",
     ],
 )
 def test_a_page_of_each_kind_has_contrast_in_both_modes(chromium, site, name, mode):
@@ -276,7 +277,7 @@ def test_nothing_hangs_over_the_edge_of_a_phone(chromium, site, folder):
     assert len(lessons) == 21
     page = chromium.new_context(viewport={"width": 390, "height": 844}).new_page()
     wrong = {}
-    for name in ("index.html", *lessons):
+    for name in ("index.html", "docs/pages/curves.html", *lessons):
         page.goto(site + name)
         wrong[name] = page.evaluate(OVER_THE_EDGE)
     page.context.close()

@@ -21,6 +21,9 @@ from test_imports import ORDER
 
 from mage_edu.config import Config
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs"))
+from curves import read_rows  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(
     path.relative_to(ROOT) for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
@@ -338,3 +341,39 @@ def test_the_table_of_settings_names_every_setting_once(pages):
         "0 to 0.5" in pages["api/all_settings.html"].tree.get_text()
         and "above 0, or none" in pages["api/all_settings.html"].tree.get_text()
     )
+
+
+def test_the_page_of_curves_shows_all_of_results(site, pages):
+    """The data that it draws are those of the tables, every table is listed with its command, and those that are files can be had."""
+    page, index = pages["docs/pages/curves.html"], read_rows(ROOT / "results" / "index.csv")
+    (block,) = [one for one in page.tree.find_all("script", type="application/json")]
+    drawn = {table["path"]: table for table in json.loads(block.string)}
+    assert list(drawn) == [row["path"] for row in index if row["x"]]
+    for path, table in drawn.items():
+        rows = [row for row in read_rows(ROOT / "results" / path) if row.get("status", "finished") == "finished"]
+        for panel in table["panels"]:
+            values = {
+                float(row[panel["y"]])
+                for row in rows
+                if row[panel["y"]] and row.get("env", panel["task"]) == panel["task"]
+            }
+            for line in panel["lines"]:
+                shown = [y for seed in line["seeds"] for y in seed["y"]]
+                assert shown and (path == "mixture/choosing.csv" or set(shown) <= values), (
+                    path,
+                    panel["task"],
+                    line["name"],
+                )
+    headings = [heading.find(string=True) for heading in page.tree.find_all("h3")]
+    assert headings == [row["path"] for row in index]
+    commands = re.sub(r"\s+", " ", page.code)
+    assert [
+        row["path"] for row in index if " " in row["command"] and row["command"].replace("; ", " ") not in commands
+    ] == [
+        "web/",
+        "torture/",
+    ]
+    files = {Path(urlsplit(link["href"]).path).name for link in page.tree.select("a.download")}
+    assert {Path(row["path"]).name for row in index if not row["path"].endswith("/")} <= files
+    assert [row["path"] for row in index if row["status"] == "obsolete" and row["note"] not in page.prose] == []
+    assert "docs/pages/curves.html" in navigation(pages["index.html"])

@@ -1,0 +1,579 @@
+"""Numbers that cite results/ are read back from their tables.
+
+Of the page of results and the README every number is accounted for; of the notebooks, every number in a paragraph or a table of the text that names a
+file of results/. A number is
+
+- in a Markdown table below a link to a table of runs: its row says which line, its column which step, and the cell is compared there;
+- or a `READINGS` entry: a piece of the text with a group for every number, and what the numbers are, computed from the tables;
+- or `PLAIN`: a setting, a step, a version, or what no table holds, each with the reason it stands under.
+
+Who changes a sentence changes its entry; the message of the test names the number and the sentence.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Callable, Iterator, NamedTuple
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from mage_edu.evaluate import bootstrap_interval, difference_interval
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = "docs/pages/results.md"
+NUMBER = re.compile(r"(?<![\w.\-\N{MINUS SIGN}])[-\N{MINUS SIGN}]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w|\.\d)")
+HIDDEN = re.compile(
+    r"```.*?```|^    \S.*?$|`[^`\n]*`|\]\([^)]*\)|<[^>]*>|\d+\.\d+\.\d+|\$[^$\n]*\$", re.DOTALL | re.MULTILINE
+)
+
+
+class Runs:
+    """The returns of a table of runs: means over episodes, by algorithm, label, seed and step."""
+
+    def __init__(self, path: str):
+        self.path, self.found = path, {}
+        with (ROOT / "results" / path).open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                line = (row["env"], row["algorithm"], row["label"])
+                steps = self.found.setdefault(line, {}).setdefault(int(row["seed"]), {})
+                steps.setdefault(int(row["step"]), []).append(float(row["return"]))
+
+    def line(
+        self, algorithm: str, label: str | None = None, env: str | None = None
+    ) -> dict[int, dict[int, list[float]]]:
+        """The seeds of the one line that has this algorithm, and this label and task where several have."""
+        fits = lambda key: key[1] == algorithm and label in (None, key[2]) and env in (None, key[0])
+        lines = [key for key in self.found if fits(key)]
+        if len(lines) > 1:
+            lines = [key for key in lines if key[2] == "default"]
+        assert len(lines) == 1, f"{self.path}: {algorithm} {label or ''} {env or ''} are {len(lines)} lines"
+        return self.found[lines[0]]
+
+    def seeds(self, algorithm: str, **more: str) -> list[int]:
+        return sorted(self.line(algorithm, **more))
+
+    def values(self, algorithm: str, step: int, **more: str) -> np.ndarray:
+        """The return of every seed, in order, at a step."""
+        line = self.line(algorithm, **more)
+        return np.array([np.mean(line[seed][step]) for seed in sorted(line)])
+
+    def mean(self, algorithm: str, step: int, **more: str) -> float:
+        return float(self.values(algorithm, step, **more).mean())
+
+    def paired(self, one: str, other: str, step: int) -> np.ndarray:
+        """One minus the other, seed by seed, where both have the seed."""
+        first, second = self.line(one), self.line(other)
+        return np.array(
+            [np.mean(first[s][step]) - np.mean(second[s][step]) for s in sorted(first.keys() & second.keys())]
+        )
+
+
+def with_interval(differences: np.ndarray) -> tuple[float, float, float]:
+    """Mean and 95 % t-interval."""
+    half = student.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
+    return differences.mean(), differences.mean() - half, differences.mean() + half
+
+
+def rows_of(path: str) -> list[dict[str, str]]:
+    with (ROOT / "results" / path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+cheetah, pole = Runs("halfcheetah/sweep.csv"), Runs("invertedpendulum/sweep.csv")
+choosing, evidence = Runs("mixture/choosing.csv"), Runs("mixture/evidence.csv")
+third, family = Runs("state_slope/sweep.csv"), Runs("family/algorithms.csv")
+slow = {row["quantity"]: float(row["value"]) for row in rows_of("mixture/slow_run.csv")}
+
+
+def flickers() -> list[float]:
+    """The one seed of td3 that stands, falls and stands at 3,000, 4,000 and 5,000 steps."""
+    line = pole.line("td3")
+    at = {seed: [float(np.mean(line[seed][step])) for step in (3_000, 4_000, 5_000)] for seed in line}
+    (one,) = [values for values in at.values() if values[1] < 999]
+    return one
+
+
+def held(algorithm: str, label: str) -> list[int]:
+    """How many seeds hold the pole for all 1,000 steps, at 3,000, 4,000 and 5,000 steps."""
+    return [int((pole.values(algorithm, step, label=label) >= 1_000).sum()) for step in (3_000, 4_000, 5_000)]
+
+
+def back(env: str, part: str, clip: str = "5") -> list[float]:
+    """The error of the run's own model at the end on one part of the twins, seed by seed."""
+    rows = [
+        row
+        for row in rows_of("hard_tasks/model.csv")
+        if (row["env"], row["model"], row["clip"], row["step"], row["set"], row["part"])
+        == (env, "of the run", clip, "3000", f"twins, {part}", "state")
+    ]
+    return [float(row["rmse"]) for row in sorted(rows, key=lambda row: int(row["seed"]))]
+
+
+def on_the_back(seeds: str) -> list[int]:
+    """How many of the replay's held-out transitions are on the back at the end, of Ant's runs with the cut."""
+    rows = [
+        row
+        for row in rows_of("hard_tasks/model.csv")
+        if (row["env"], row["model"], row["clip"], row["step"], row["set"], row["part"])
+        == ("Ant-v5", "of the run", "5", "3000", "replay, upside down", "all")
+    ]
+    found = {row["seed"]: int(row["transitions"]) for row in rows}
+    return [found.get(seed, 0) for seed in seeds]
+
+
+def errors_of(env: str, clip: str, ran_with: str, seed: str, part: str = "state") -> list[float]:
+    """Along a run the errors on the twins of the model with this cut; `ran_with` is the cut that the run itself had."""
+    model = "of the run" if clip == ran_with else "trained again"
+    key = ("env", "model", "clip", "seed", "set", "part")
+    rows = [
+        row
+        for row in rows_of("hard_tasks/model.csv")
+        if tuple(row[name] for name in key) == (env, model, clip, seed, "twins", part)
+    ]
+    return [float(row["rmse"]) for row in rows]
+
+
+def learned_at(env: str, column: str, step: str) -> list[float]:
+    """A column of known_and_learned/quality.csv at a step, seed by seed, of the runs that learned."""
+    rows = [
+        row
+        for row in rows_of("known_and_learned/quality.csv")
+        if (row["env"], row["reward"], row["step"]) == (env, "learned", step)
+    ]
+    return [float(row[column]) for row in rows]
+
+
+def bench(size: str, part: str, version: str, precision: str, name: str = "median") -> float:
+    """A number of speed/bench.json."""
+    rows = json.loads((ROOT / "results" / "speed" / "bench.json").read_text(encoding="utf-8"))["rows"]
+    (row,) = [
+        row
+        for row in rows
+        if (row["size"], row["part"], row["version"], row["precision"]) == (size, part, version, precision)
+    ]
+    return row[name]
+
+
+def per_second(widths: str, library: str) -> float:
+    (row,) = [
+        row
+        for row in rows_of("speed/peers.csv")
+        if (row["widths"], row["measure"], row["library"]) == (widths, "gradient steps", library)
+    ]
+    return float(row["per_second"])
+
+
+def half_width(env: str, step: str) -> float:
+    """Half the interval of the difference between two libraries' td3."""
+    rows = [row for row in rows_of("sb3/returns.csv") if (row["env"], row["step"]) == (env, step)]
+    ours, theirs = (
+        [float(row["return"]) for row in rows if row["library"] == name] for name in ("mage_edu", "stable_baselines3")
+    )
+    return difference_interval(np.array(ours), np.array(theirs)).half_width
+
+
+def over_all_checks() -> dict[str, np.ndarray]:
+    """Of each algorithm of family/algorithms.csv the mean over all evaluations, seed by seed."""
+    names = [key[1] for key in family.found]
+    return {
+        name: np.array([np.mean(list(steps.values())) for _, steps in sorted(family.line(name).items())])
+        for name in names
+    }
+
+
+def pairs_apart() -> int:
+    """How many pairs of algorithms have all seeds of one above all seeds of the other."""
+    values = list(over_all_checks().values())
+    return sum(
+        one.min() > other.max() or one.max() < other.min() for k, one in enumerate(values) for other in values[:k]
+    )
+
+
+def distances() -> tuple[float, float, float]:
+    """How far the three that fail are below td3 and mage, in tens, least and most; the largest difference between seeds of these five."""
+    values = over_all_checks()
+    low, high = ("gradient-only", "dyna-td3", "dyna-ddpg"), ("td3", "mage")
+    found = [values[one].mean() - values[other].mean() for one in high for other in low]
+    return round(min(found), -1), round(max(found), -1), max(np.ptp(values[name]) for name in (*low, *high))
+
+
+def policy_cosine(algorithm: str) -> float:
+    """The mean cosine of the policy gradient with the true one on the cheetah, over looks and seeds."""
+    rows = rows_of("side_by_side/diagnostics.csv")
+    return float(
+        np.mean(
+            [
+                float(row["policy_gradient_cosine"])
+                for row in rows
+                if (row["env"], row["algorithm"]) == ("HalfCheetah-v5", algorithm)
+            ]
+        )
+    )
+
+
+def leads_up() -> tuple[int, int]:
+    """For how many cheetahs the measured direction pays more, by more than two standard errors, and of how many."""
+    rows = [row for row in rows_of("side_by_side/gains.csv") if row["env"] == "HalfCheetah-v5"]
+    return sum(float(row["true_gain"]) > 2 * float(row["true_gain_stderr"]) for row in rows), len(rows)
+
+
+def over_all_evaluations(label: str) -> float:
+    """The mean of all evaluations of a line of simulator/sweep.csv on the pendulum."""
+    return float(
+        np.mean(
+            [
+                value
+                for steps in Runs("simulator/sweep.csv").line("mage", label=label, env="Pendulum-v1").values()
+                for value in steps.values()
+            ]
+        )
+    )
+
+
+class Reading(NamedTuple):
+    """A piece of a page, a regular expression with a group for every number that is read back, and what they are."""
+
+    page: str
+    text: str
+    numbers: Callable[[], object]
+
+
+READINGS = [
+    Reading(RESULTS, r"and `mage` is ahead of it by\s+(\S+) on average after 10,000 steps, on (\d) of (\d) seeds",
+            lambda: (cheetah.mean("mage", 10_000) - cheetah.mean("dyna-td3", 10_000), (cheetah.paired("mage", "dyna-td3", 10_000) > 0).sum(), len(cheetah.seeds("mage")))),
+    Reading(RESULTS, r"one seed of `td3` evaluates to\s+([\d,]+), (\d+) and ([\d,]+) at 3,000, 4,000 and 5,000 steps", flickers),
+    Reading(RESULTS, r"An interval from ([\d,]+) to ([\d,]+) only says", lambda: bootstrap_interval(pole.values("mage", 5_000))),
+    Reading(RESULTS, r"Paired by seed at 10,000 steps, `mage-half` minus `dyna-half` is (\S+), (\S+), (\S+) \(mean (\S+), 95 % t-interval (\S+) to (\S+)\)",
+            lambda: (*choosing.paired("mage-half", "dyna-half", 10_000), *with_interval(choosing.paired("mage-half", "dyna-half", 10_000)))),
+    Reading(RESULTS, r"`mage-half` minus `td3` is (\S+), (\S+), (\S+) \(mean (\S+), (\S+) to (\S+)\)\.",
+            lambda: (*choosing.paired("mage-half", "td3", 10_000), *with_interval(choosing.paired("mage-half", "td3", 10_000)))),
+    Reading(RESULTS, r"gains (\S+) \(standard error (\S+)\) on (\S+): this policy",
+            lambda: (slow["climb_gain"], slow["climb_gain_stderr"], slow["discounted_return"])),
+    Reading(RESULTS, r"agrees with itself\s+with a cosine of (\S+) only, so its cosine with the critic's \((\S+)\)",
+            lambda: (slow["policy_gradient_self"], slow["policy_gradient_cosine"])),
+    Reading(RESULTS, r"`mage-half` minus `td3` is (\S+) at 3,000 steps \(95 % t-interval (\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\) and (\S+) at 10,000 \((\S+) to (\S+)\)",
+            lambda: [number for step in (3_000, 5_000, 10_000) for number in with_interval(evidence.paired("mage-half", "td3", step))]),
+    Reading(RESULTS, r"its lowest run ends at (\d+), that of the mixture at (\d+)\.",
+            lambda: [evidence.values(name, 10_000).min() for name in ("td3", "mage-half")]),
+    Reading(RESULTS, r"pairs: (\S+) at 3,000 steps \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\), (\S+) at 10,000 \((\S+) to (\S+)\)",
+            lambda: [number for step in (3_000, 5_000, 10_000) for number in with_interval(evidence.paired("mage-half", "dyna-half", step))]),
+    Reading(RESULTS, r"one seed of `dyna-half` that reaches (\d+) leaves", lambda: [evidence.values("dyna-half", 10_000).max()]),
+    Reading(RESULTS, r"at 4,000 steps (\S+), (\S+), (\S+) and (\S+), (\S+), (\S+)\. Paired, the difference is (\S+) \(95 % t-interval (\S+) to (\S+)\)",
+            lambda: (*third.values("mage", 4_000), *third.values("mage-sobolev", 4_000), *with_interval(third.paired("mage-sobolev", "mage", 4_000)))),
+    Reading("nbs/course/01_robot.ipynb", r"its last evaluation was ([\d,]+)\)", lambda: [np.mean(choosing.line("mage-half")[100][10_000])]),
+    Reading("nbs/course/17_evaluate.ipynb", r"One stood at ([\d,]+) steps and falls at ([\d,]+): policies flicker",
+            lambda: [step for step, value in zip((3_000, 4_000), flickers()) if (value >= 1_000) == (step == 3_000)]),
+    Reading("nbs/appendix/learning_curves.ipynb", r"their means are ([\d,]+) and ([\d,]+), and `mage` is ahead on (\d) of (\d) seeds",
+            lambda: (cheetah.mean("mage", 10_000), cheetah.mean("dyna-td3", 10_000), (cheetah.paired("mage", "dyna-td3", 10_000) > 0).sum(), len(cheetah.seeds("td3")))),
+    Reading("nbs/appendix/learning_curves.ipynb", r"`td3` is ahead of both: ([\d,]+)\.", lambda: [cheetah.mean("td3", 10_000)]),
+    Reading("nbs/appendix/learning_curves.ipynb", r"Without noise on imagined actions `mage` comes to ([\d,]+),", lambda: [cheetah.mean("mage", 10_000, label="imagined_noise=0.0")]),
+    *(Reading("nbs/appendix/learning_curves.ipynb", rf"\| {name} \| (\d) \| (\d) \| (\d) \|", lambda algorithm=algorithm, label=label: held(algorithm, label))
+      for name, algorithm, label in (("neither: `dyna-td3` without noise", "dyna-td3", "imagined_noise=0.0"), ("the slope: `mage` without noise", "mage", "imagined_noise=0.0"),
+                                     ("other actions: `dyna-td3`", "dyna-td3", "default"), ("both: `mage`", "mage", "default"))),
+    Reading("nbs/appendix/hard_tasks.ipynb", r"In the runs with seeds 0 and 1 at most one of (\d+) held-out transitions is on the back, in seed 2's (\d+);",
+            lambda: (300, on_the_back("2")[0])),
+    Reading("nbs/appendix/hard_tasks.ipynb", r"There the error ends at (\S+), (\S+) and (\S+), on the legs at (\S+), (\S+) and (\S+) \(",
+            lambda: (*back("Ant-v5", "upside down"), *back("Ant-v5", "upright"))),
+    Reading("nbs/appendix/hard_tasks.ipynb", r"it first climbs to (\S+), (\S+), (\S+) and (\S+)\. At the end",
+            lambda: (max(errors_of("Humanoid-v5", "none", "none", "0")), *(max(errors_of("Humanoid-v5", "none", "5", seed)) for seed in "012"))),
+    Reading("nbs/appendix/hard_tasks.ipynb", r"after (\S+) and (\S+) along the way", lambda: [min(errors_of("Ant-v5", "5", "5", seed)) for seed in "01"]),
+    Reading("nbs/appendix/hard_tasks.ipynb", r"near 1 \(without: up to (\S+)\)",
+            lambda: [max(float(row["rmse"]) for row in rows_of("hard_tasks/model.csv") if (row["part"], row["set"], row["clip"]) == ("contacts", "twins", "none"))]),
+    Reading("nbs/appendix/known_and_learned.ipynb", r"cosines of (\S+), (\S+) and (\S+)\); its", lambda: learned_at("Pusher-v5", "reward_slope_cosine", "500")),
+    Reading("nbs/appendix/known_and_learned.ipynb", r"its \$R\^2\$ reaches about (\S+) at 1,000 steps", lambda: [min(learned_at("Pusher-v5", "reward_r2", "1000"))]),
+    Reading("nbs/appendix/known_and_learned.ipynb", r"Hopper's recall of (\S+) is two of three", lambda: [min(learned_at("Hopper-v5", "termination_recall", "2000"))]),
+    Reading("nbs/appendix/why_fast.ipynb", r"reaches (\d+) % of it in float32 and (\d+) % in bfloat16",
+            lambda: [100 * bench("paper", "update", "compiled", precision, "fraction") for precision in ("float32", "bf16")]),
+    Reading("nbs/appendix/why_fast.ipynb", r"a dynamics batch (\d+) % and (\d+) %, the update at `laptop` (\d+) % in float32",
+            lambda: (*(100 * bench("paper", "dynamics batch", "compiled", precision, "fraction") for precision in ("float32", "bf16")), 100 * bench("laptop", "update", "compiled", "float32", "fraction"))),
+    Reading("nbs/appendix/why_fast.ipynb", r"library are worth (\S+), the compiler (\S+) more, bfloat16 another (\S+) \((\S+) uncompiled\)",
+            lambda: [one / other for one, other in ((bench("paper", "update", "plain", "float32"), bench("paper", "update", "eager", "float32")),
+                                                    (bench("paper", "update", "eager", "float32"), bench("paper", "update", "compiled", "float32")),
+                                                    (bench("paper", "update", "compiled", "float32"), bench("paper", "update", "compiled", "bf16")),
+                                                    (bench("paper", "update", "eager", "float32"), bench("paper", "update", "eager", "bf16")))]),
+    Reading("nbs/appendix/why_fast.ipynb", r"factors are (\S+) \(256 units\) and (\S+) \(400 and 300\)",
+            lambda: [per_second(widths, "mage_edu") / per_second(widths, "stable_baselines3 with oneDNN") for widths in ("256x256", "400x300")]),
+    Reading("nbs/appendix/why_fast.ipynb", r"16 members cost (\d+) % more than one",
+            lambda: [100 * float(row["ratio_to_one"]) - 100 for row in rows_of("speed/members.csv") if (row["size"], row["members"]) == ("paper", "16")]),
+    Reading("nbs/appendix/family.ipynb", r"here it does in (\d+)\.", lambda: [pairs_apart()]),
+    Reading("nbs/appendix/family.ipynb", r"are (\d+) to (\d+) below `td3` and `mage`, where seeds differ by (\d+) at most", distances),
+    Reading("nbs/course/19_who_is_right.ipynb", r"positive with all three seeds \((\S+)\), `mve-td3`'s negative with all three \((\S+)\)", lambda: map(policy_cosine, ("maac", "mve-td3"))),
+    Reading("nbs/course/19_who_is_right.ipynb", r"leads up for (\d+) of (\d+) policies", leads_up),
+    Reading("nbs/course/19_who_is_right.ipynb", r"over all evaluations is (\S+) against (\S+) with the learned", lambda: map(over_all_evaluations, ("model=simulator", "default"))),
+    Reading("nbs/appendix/stable_baselines3.ipynb", r"On Pendulum it is (\d+) after 50,000 steps",
+            lambda: [half_width("Pendulum-v1", "50000")]),
+]  # fmt: skip
+
+PLAIN = {  # numbers that are no result: the reason, and the pieces of text that they stand in
+    RESULTS: [
+        ("settings", r"size `laptop`, seeds 0 to 4;", r"each the mean of 10 episodes", r"on seeds of 100 and up", r"; 1,000 is the most that an episode can pay",
+         r"with 8 updates a step instead of 4, seeds 100 to 102, mean of 10 evaluation episodes", r"\(means of 10 episodes\)", r"default 64 states",
+         r"\(`state_slope_weight` 1\)", r"Fresh seeds: 0 to 9", r"size `tiny`, seeds 0 to 2", r"\(seed 100 only\)", r"`td3` with seed 101"),
+        ("steps", r"on average after 10,000 steps", r"at 3,000, 4,000 and 5,000 steps", r"Paired by seed at 10,000 steps", r"at 3,000 steps \(", r"at 5,000 \(", r"at 10,000 \(",
+         r"At 10,000 steps `td3` is ahead", r"At 5,000 steps it does; at 10,000 one seed", r"at 4,000 steps", r"after 10,000 steps, on"),
+        ("a confidence", r"95 % "),
+        ("zero, in intervals that the readings have", r"Both intervals contain 0:"),
+        ("roughly, where the slow seeds stay", r"near 1,400 for thousands of steps"),
+        ("the length of a rollout, which diagnose has", r"the discounted return of 100 steps"),
+        ("measured once, kept in no table", r"In one episode \(seed 0, return 1,536\).*?a twentieth of all steps"),
+        ("evaluations of two agents of results/web, kept in no table", r"each with 10,000 steps of HalfCheetah-v5, size `laptop`, seed 0\. Their last evaluations, the means of 10\s+episodes, were 2,231\.7 and 2,752\.1"),
+        ("checked by make test-browser", r"returns over 1,000 steps from one start are within 1 % of Python's"),
+        ("of the page", r"rounded to 16 bits", r"Lesson 01", r"\[Lesson 18\]"),
+    ],
+    "README.md": [
+        ("settings", r"size `laptop`, seeds 0 to 4, made by", r"after 10,000 steps `mage`"),
+        ("a conference and a licence", r"NeurIPS 2020", r"\(NeurIPS\), 2020", r"arXiv:2004\.14309", r"Apache License 2\.0"),
+        ("a version", r"Python 3\.11"),
+    ],
+    "nbs/course/01_robot.ipynb": [
+        ("settings of the picture", r"a picture every 0\.6 s", r"after 10,000 steps, eight minutes", r"8 updates a step, seed 100;"),
+        ("a setting", r"Gaussian noise of 0\.1 on imagined"),
+    ],
+    "nbs/course/02_hundred_lines.ipynb": [("a step", r"after 5,000 steps")],
+    "nbs/course/18_reality_and_imagination.ipynb": [("settings", r"mean of 10 episodes")],
+    "nbs/appendix/hard_tasks.ipynb": [("seeds", r"with seeds 0 and 1 at most", r"in seed 2's")],
+    "nbs/appendix/why_fast.ipynb": [("the sides of matrices", r"From sides of 256 on oneDNN is about twice as fast, at 128 equal"), ("a setting", r"batch 256, two threads")],
+}  # fmt: skip
+
+
+class Page(NamedTuple):
+    """A page's text, and the same with everything that is no prose blanked, so that places are equal."""
+
+    text: str
+    prose: str
+
+
+def blanked(text: str) -> str:
+    return HIDDEN.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+
+
+def read_page(name: str) -> Page:
+    """A Markdown file, or the Markdown cells of a notebook."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    if name.endswith(".ipynb"):
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return Page(text, blanked(text))
+
+
+def written(text: str) -> tuple[float, int]:
+    """A number as it is written, and its digits behind the point."""
+    plain = text.replace("\N{MINUS SIGN}", "-").replace(",", "").rstrip(".;:)")
+    return float(plain), len(plain.partition(".")[2])
+
+
+def says(text: str, value: float) -> bool:
+    """Whether a written number is a value, rounded to the digits that are written."""
+    number, digits = written(text)
+    return abs(number - float(value)) <= 0.5 * 10.0**-digits + 1e-9 * abs(number)
+
+
+def wrong_readings(readings: list[Reading]) -> list[str]:
+    """Readings whose text is not on its page exactly once, or whose numbers are others than the tables say."""
+    wrong = []
+    for reading in readings:
+        found = list(re.finditer(reading.text, read_page(reading.page).text))
+        if len(found) != 1:
+            wrong.append(f"{reading.page}: found {len(found)} times, expected once: {reading.text}")
+            continue
+        texts, values = found[0].groups(), list(reading.numbers())
+        if len(texts) != len(values) or not all(map(says, texts, values)):
+            wrong.append(
+                f"{reading.page}: says {texts}, the table {[round(float(value), 3) for value in values]}: {found[0][0]}"
+            )
+    return wrong
+
+
+def test_numbers_in_sentences_are_those_of_the_tables():
+    assert wrong_readings(READINGS) == []
+
+
+def test_what_is_said_in_words_holds_in_the_tables():
+    """Orders and counts that the page of results and the README write out."""
+    words = read_page(RESULTS).text + read_page("README.md").text
+    last = {name: cheetah.mean(name, 10_000) for name in ("mage", "dyna-td3", "td3")}
+    slow_ones = [int((choosing.values(name, 10_000) < 1_500).sum()) for name in ("td3", "dyna-half")]
+    learned = [
+        int((pole.values(name, 5_000, label=label) >= 1_000).sum())
+        for name, label in (("dyna-td3", "imagined_noise=0.0"), ("dyna-td3", "default"), ("mage", "imagined_noise=0.0"))
+    ]
+    claims = {
+        "after 10,000 steps `mage` is ahead of `dyna-td3`, and `td3` is ahead of both": last["td3"] > last["mage"] > last["dyna-td3"],
+        "two seeds of five learn; with either, all five do": learned == [2, 5, 5],
+        "(`td3` on all three, `dyna-half` on two)": slow_ones == [3, 2],
+        "`td3` is ahead with six of the ten seeds": (evidence.paired("td3", "mage-half", 10_000) > 0).sum() == 6 and len(evidence.seeds("td3")) == 10,
+        "five pairs:": len(evidence.paired("mage-half", "dyna-half", 10_000)) == 5,
+        "At 5,000 steps it does": with_interval(evidence.paired("mage-half", "dyna-half", 5_000))[1] > 0,
+        "Both intervals contain 0": all(np.prod(with_interval(choosing.paired("mage-half", name, 10_000))[1:]) < 0 for name in ("dyna-half", "td3")),
+    }  # fmt: skip
+    assert [claim for claim in claims if claim not in " ".join(words.split())] == []
+    assert [claim for claim, holds in claims.items() if not holds] == []
+
+
+# The tables of the page of results: which table of runs each stands under, and what its rows are called there.
+LINES = {"no noise on imagined actions": "imagined_noise=0.0", "no noise": "imagined_noise=0.0"}
+TABLES = {
+    "halfcheetah/sweep.csv": cheetah,
+    "invertedpendulum/sweep.csv": pole,
+    "mixture/choosing.csv": choosing,
+    "mixture/evidence.csv": evidence,
+}
+
+
+class Cell(NamedTuple):
+    """A cell of a Markdown table that holds numbers: where it is, how it reads, and what the table of runs says."""
+
+    start: int
+    text: str
+    values: list[float]
+
+
+def steps_in(text: str) -> list[int]:
+    return [int(found.replace(",", "")) for found in re.findall(r"\b\d+,000\b", text)]
+
+
+def cells_of(page: Page) -> Iterator[Cell]:
+    """The cells of all Markdown tables that stand below a link to a table of runs."""
+    for table in re.finditer(r"(?:^\|.*\n)+", page.text, re.MULTILINE):
+        links = re.findall(r"\]\((?:\.\./)*results/([\w/]+\.csv)\)", page.text[: table.start()])
+        runs = TABLES[links[-1]]
+        head, _, *rows = table[0].splitlines(keepends=True)
+        names = [name.strip() for name in head.strip().strip("|").split("|")]
+        last = max(step for name in names for step in steps_in(name))
+        start = table.start() + sum(map(len, table[0].splitlines(keepends=True)[:2]))
+        for row in rows:
+            place, parts = start + 1, row.strip("\n")[1:-1].split("|")
+            algorithm, note = re.fullmatch(r"\s*`([\w-]+)`(?:, (.+?)| \((.+)\))?\s*", parts[0]).group(1, 2)
+            label = LINES[note] if note else None
+            for name, text in zip(names, parts, strict=True):
+                steps = steps_in(name) or [last]
+                at = lambda step: runs.values(algorithm, step, **({"label": label} if label else {}))
+                if not text.strip() or name in ("algorithm", "what it is"):
+                    pass
+                elif name == "seeds":
+                    seeds = runs.seeds(algorithm)
+                    yield Cell(place, text, [seeds[0], seeds[-1]] if " to " in text else seeds)
+                elif name.startswith("mean at"):
+                    yield Cell(place, text, [at(step).mean() for step in steps])
+                elif "interval" in name:
+                    yield Cell(place, text, list(bootstrap_interval(at(steps[0]))))
+                elif "every seed" in name or len(NUMBER.findall(text)) > 1 or len(at(steps[0])) == 1:
+                    yield Cell(place, text, list(at(steps[0])))
+                else:
+                    yield Cell(place, text, [at(steps[0]).mean()])
+                place += len(text) + 1
+            start += len(row)
+
+
+def wrong_cells(page: Page) -> list[str]:
+    """Cells that say something else than the table of runs."""
+    found = [(cell, NUMBER.findall(cell.text)) for cell in cells_of(page)]
+    return [
+        f"{cell.text.strip()}: the table says {[round(float(value), 1) for value in cell.values]}"
+        for cell, numbers in found
+        if len(numbers) != len(cell.values) or not all(map(says, numbers, cell.values))
+    ]
+
+
+def test_the_tables_of_the_page_of_results_are_those_of_results():
+    page = read_page(RESULTS)
+    assert len(list(cells_of(page))) > 80
+    assert wrong_cells(page) == []
+
+
+def cites(page: str) -> list[tuple[int, int]]:
+    """Where a page cites results/: all of the page of results and of the README, elsewhere the paragraphs and tables that name a file."""
+    text = read_page(page).text
+    if page in (RESULTS, "README.md"):
+        return [(0, len(text))]
+    paragraphs = re.finditer(r"(?:(?!\n\s*\n).)+", text, re.DOTALL)
+    return [one.span() for one in paragraphs if re.search(r"results/(?!\.|[\w-]+/collect)\w", one[0])]
+
+
+def unread(page: str) -> list[str]:
+    """Numbers of citing passages that neither a table, nor a reading, nor a plain reason accounts for."""
+    whole = read_page(page)
+    covered = [
+        one.span() for reading in READINGS if reading.page == page for one in re.finditer(reading.text, whole.text)
+    ]
+    covered += [
+        one.span()
+        for _, *texts in PLAIN.get(page, [])
+        for text in texts
+        for one in re.finditer(text, whole.text, re.DOTALL)
+    ]
+    if page == RESULTS:
+        heads = re.finditer(r"^\| algorithm.*$", whole.text, re.MULTILINE)
+        covered += [(cell.start, cell.start + len(cell.text)) for cell in cells_of(whole)] + [
+            head.span() for head in heads
+        ]
+    left = []
+    for start, end in cites(page):
+        for number in NUMBER.finditer(whole.prose, start, end):
+            if not any(first <= number.start() and number.end() <= last for first, last in covered):
+                sentence = " ".join(whole.text[max(0, number.start() - 60) : number.end() + 40].split())
+                left.append(f"{page}: {number[0]} in: {sentence}")
+    return left
+
+
+CITING = [RESULTS, "README.md"] + sorted(
+    path.relative_to(ROOT).as_posix()
+    for kind in ("docs/pages/*.md", "nbs/**/*.ipynb")
+    for path in ROOT.glob(kind)
+    if ".ipynb_checkpoints" not in path.parts
+    and path.name not in ("results.md", "torture.md")  # torture.md is written from its tables
+    and cites(path.relative_to(ROOT).as_posix())
+)
+
+
+@pytest.mark.parametrize("page", CITING)
+def test_every_number_that_cites_results_is_read_back(page):
+    assert unread(page) == []
+
+
+def test_no_reason_is_left_over():
+    pages = {name: read_page(name).text for name in PLAIN}
+    texts = [(name, text) for name, reasons in PLAIN.items() for _, *texts in reasons for text in texts]
+    assert [(name, text) for name, text in texts if not re.search(text, pages[name], re.DOTALL)] == []
+
+
+def caught(text: str) -> bool:
+    """Whether the page of results with another text would be refused."""
+    page = Page(text, blanked(text))
+    readings = [reading for reading in READINGS if reading.page == RESULTS]
+    found = [(list(re.finditer(reading.text, text)), reading) for reading in readings]
+    right = all(len(one) == 1 and all(map(says, one[0].groups(), reading.numbers())) for one, reading in found)
+    try:
+        return not right or bool(wrong_cells(page))
+    except (AssertionError, KeyError, AttributeError, ValueError):
+        return True
+
+
+def test_a_wrong_number_would_be_noticed():
+    """Each number of the page of results that is read back, with another last digit: every one is noticed."""
+    page = read_page(RESULTS)
+    spans = [
+        one.span(group)
+        for reading in READINGS
+        if reading.page == RESULTS
+        for one in re.finditer(reading.text, page.text)
+        for group in range(1, one.re.groups + 1)
+    ]
+    spans += [
+        (cell.start + one.start(), cell.start + one.end())
+        for cell in cells_of(page)
+        for one in NUMBER.finditer(cell.text)
+    ]
+    assert len(spans) > 250 and not caught(page.text)
+    missed = []
+    for start, end in spans:
+        place = max(k for k in range(start, end) if page.text[k].isdigit())
+        digit = str((int(page.text[place]) + 3) % 10)
+        if not caught(page.text[:place] + digit + page.text[place + 1 :]):
+            missed.append(page.text[start - 30 : end])
+    assert missed == []
