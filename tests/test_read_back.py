@@ -62,6 +62,10 @@ class Runs:
         line = self.line(algorithm, **more)
         return np.array([np.mean(line[seed][step]) for seed in sorted(line)])
 
+    def mean_of(self, algorithm: str, seed: int, step: int, **more: str) -> float:
+        """The return of one seed at a step."""
+        return float(np.mean(self.line(algorithm, **more)[seed][step]))
+
     def mean(self, algorithm: str, step: int, **more: str) -> float:
         return float(self.values(algorithm, step, **more).mean())
 
@@ -71,6 +75,24 @@ class Runs:
         return np.array(
             [np.mean(first[s][step]) - np.mean(second[s][step]) for s in sorted(first.keys() & second.keys())]
         )
+
+
+def apart(ones: Runs, one: str, others: Runs, other: str, step: int) -> np.ndarray:
+    """One line minus a line of another table, seed by seed, where both have the seed."""
+    first, second = ones.line(one), others.line(other)
+    return np.array([np.mean(first[s][step]) - np.mean(second[s][step]) for s in sorted(first.keys() & second.keys())])
+
+
+def cut_after(steps: int) -> str:
+    """The label of runs whose training episodes were cut."""
+    return f"updates_per_step=8,train_max_steps={steps}"
+
+
+def fallen() -> list[float]:
+    """The least and largest median pitch of the uncut runs on their head, and of those on their back."""
+    pitches = [float(row["pitch_50"]) for row in postures if row["label"] == "updates_per_step=8"]
+    head, back = [p for p in pitches if 20 < p < 120], [p for p in pitches if p >= 120]
+    return [min(head), max(head), min(back), max(back)]
 
 
 def with_interval(differences: np.ndarray) -> tuple[float, float, float]:
@@ -86,6 +108,8 @@ def rows_of(path: str) -> list[dict[str, str]]:
 
 cheetah, pole = Runs("halfcheetah/sweep.csv"), Runs("invertedpendulum/sweep.csv")
 choosing, evidence = Runs("mixture/choosing.csv"), Runs("mixture/evidence.csv")
+short, tried = Runs("mixture/short_episodes.csv"), Runs("mixture/short_episodes_choosing.csv")
+postures = rows_of("mixture/posture.csv")
 third, family = Runs("state_slope/sweep.csv"), Runs("family/algorithms.csv")
 slow = {row["quantity"]: float(row["value"]) for row in rows_of("mixture/slow_run.csv")}
 
@@ -262,7 +286,17 @@ READINGS = [
             lambda: [evidence.values(name, 10_000).min() for name in ("td3", "mage-half")]),
     Reading(RESULTS, r"pairs: (\S+) at 3,000 steps \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\), (\S+) at 10,000 \((\S+) to (\S+)\)",
             lambda: [number for step in (3_000, 5_000, 10_000) for number in with_interval(evidence.paired("mage-half", "dyna-half", step))]),
-    Reading(RESULTS, r"one seed of `dyna-half` that reaches (\d+) leaves", lambda: [evidence.values("dyna-half", 10_000).max()]),
+    Reading(RESULTS, r"`mage-half` went from (\d+) to (\d+) at 5,000 steps with 100, and to (\d+) with 200; on seed 101 from (\d+) to (\d+) with 200",
+            lambda: (choosing.mean_of("mage-half", 102, 5_000), *(tried.mean_of("mage-half", 102, 5_000, label=cut_after(steps)) for steps in (100, 200)),
+                     choosing.mean_of("mage-half", 101, 5_000), tried.mean_of("mage-half", 101, 5_000, label=cut_after(200)))),
+    Reading(RESULTS, r"`mage-half` gains (\S+) at 3,000 steps \((\S+) to (\S+)\) and (\S+) at 5,000 \((\S+) to (\S+)\), `td3` (\S+) \((\S+) to (\S+)\) and (\S+) \((\S+) to (\S+)\)\.",
+            lambda: [number for name in ("mage-half", "td3") for step in (3_000, 5_000) for number in with_interval(apart(short, name, evidence, name, step))]),
+    Reading(RESULTS, r"`td3` with the cut: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\), not decided; minus `td3` as it was: (\S+) \((\S+) to (\S+)\) and (\S+) \((\S+) to (\S+)\)\.",
+            lambda: [number for other in (short, evidence) for step in (3_000, 5_000) for number in with_interval(apart(short, "mage-half", other, "td3", step))]),
+    Reading(RESULTS, r"four pairs: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\)\.",
+            lambda: [number for step in (3_000, 5_000) for number in with_interval(apart(short, "mage-half", short, "dyna-half", step))]),
+    Reading(RESULTS, r"end upright, the lowest at (\d+);", lambda: [short.values("mage-half", 5_000).min()]),
+    Reading(RESULTS, r"a median pitch of (\d+) to (\d+) degrees\) or on their back \((\d+) to (\d+)\)", fallen),
     Reading(RESULTS, r"at 4,000 steps (\S+), (\S+), (\S+) and (\S+), (\S+), (\S+)\. Paired, the difference is (\S+) \(95 % t-interval (\S+) to (\S+)\)",
             lambda: (*third.values("mage", 4_000), *third.values("mage-sobolev", 4_000), *with_interval(third.paired("mage-sobolev", "mage", 4_000)))),
     Reading("nbs/course/01_robot.ipynb", r"its last evaluation was ([\d,]+)\)", lambda: [np.mean(choosing.line("mage-half")[100][10_000])]),
@@ -315,7 +349,10 @@ PLAIN = {  # numbers that are no result: the reason, and the pieces of text that
          r"with 8 updates a step instead of 4, seeds 100 to 102, mean of 10 evaluation episodes", r"\(means of 10 episodes\)", r"default 64 states",
          r"\(`state_slope_weight` 1\)", r"Fresh seeds: 0 to 9", r"size `tiny`, seeds 0 to 2", r"\(seed 100 only\)", r"`td3` with seed 101"),
         ("steps", r"on average after 10,000 steps", r"at 3,000, 4,000 and 5,000 steps", r"Paired by seed at 10,000 steps", r"at 3,000 steps \(", r"at 5,000 \(", r"at 10,000 \(",
-         r"At 10,000 steps `td3` is ahead", r"At 5,000 steps it does; at 10,000 one seed", r"at 4,000 steps", r"after 10,000 steps, on"),
+         r"At 10,000 steps `td3` is ahead", r"Early it does; at 10,000 steps three", r"at 4,000 steps", r"after 10,000 steps, on"),
+        ("seeds and settings of the runs that fell", r"\(seeds 3 to 9 of `mage-half` and `td3`, all eight", r"`td3` with seed 6 is upright", r"`mage-half` with seeds 9 and 5, and `dyna-half` with seed 3",
+         r"an episode lasts 1,000 steps: by step 5,000 a run", r"is cut after 100 steps as by", r"Evaluations keep their 1,000 steps\. On seed 102, which", r"With 200, seed 102 ended on its head all the same\. So 100\.", r"On fresh seeds, to 5,000 steps", r"Not run: 10,000 steps"),
+        ("limits that the claims below hold against the table", r"The runs that end below 2,100", r"lies within 9 degrees of upright"),
         ("a confidence", r"95 % "),
         ("zero, in intervals that the readings have", r"Both intervals contain 0:"),
         ("roughly, where the slow seeds stay", r"near 1,400 for thousands of steps"),
@@ -398,6 +435,11 @@ def test_what_is_said_in_words_holds_in_the_tables():
     words = read_page(RESULTS).text + read_page("README.md").text
     last = {name: cheetah.mean(name, 10_000) for name in ("mage", "dyna-td3", "td3")}
     slow_ones = [int((choosing.values(name, 10_000) < 1_500).sum()) for name in ("td3", "dyna-half")]
+    low = lambda label, limit: [
+        (row["algorithm"], row["seed"])
+        for row in postures
+        if row["label"] == label and float(row["return"]) < limit and abs(float(row["pitch_50"])) < 9
+    ]
     learned = [
         int((pole.values(name, 5_000, label=label) >= 1_000).sum())
         for name, label in (("dyna-td3", "imagined_noise=0.0"), ("dyna-td3", "default"), ("mage", "imagined_noise=0.0"))
@@ -407,8 +449,16 @@ def test_what_is_said_in_words_holds_in_the_tables():
         "two seeds of five learn; with either, all five do": learned == [2, 5, 5],
         "(`td3` on all three, `dyna-half` on two)": slow_ones == [3, 2],
         "`td3` is ahead with six of the ten seeds": (evidence.paired("td3", "mage-half", 10_000) > 0).sum() == 6 and len(evidence.seeds("td3")) == 10,
-        "five pairs:": len(evidence.paired("mage-half", "dyna-half", 10_000)) == 5,
-        "At 5,000 steps it does": with_interval(evidence.paired("mage-half", "dyna-half", 5_000))[1] > 0,
+        "eight pairs:": len(evidence.paired("mage-half", "dyna-half", 10_000)) == 8,
+        "Early it does": all(with_interval(evidence.paired("mage-half", "dyna-half", step))[1] > 0 for step in (3_000, 5_000)),
+        "three of the eight seeds of `dyna-half` are ahead": (evidence.paired("dyna-half", "mage-half", 10_000) > 0).sum() == 3,
+        "ten pairs: `mage-half` gains": all(len(apart(short, name, evidence, name, 5_000)) == 10 for name in ("mage-half", "td3")),
+        "four pairs:": len(apart(short, "mage-half", short, "dyna-half", 5_000)) == 4,
+        "all but one: `td3` with seed 6 is upright": low("updates_per_step=8", 2_100) == [("td3", "6")],
+        "The median of every other run lies within 9 degrees of upright": max(abs(float(row["pitch_50"])) for row in postures if row["label"] == "updates_per_step=8" and float(row["return"]) >= 2_100) < 9,
+        "With 200, seed 102 ended on its head all the same": [float(row["pitch_50"]) > 40 for row in postures if (row["label"], row["seed"]) == (cut_after(200), "102")] == [True],
+        "All ten runs of `mage-half` end upright": all(abs(float(row["pitch_50"])) < 9 for row in postures if row["label"] == cut_after(100) and row["algorithm"] == "mage-half"),
+        "two of `td3` end on the head": sum(float(row["pitch_50"]) > 40 for row in postures if row["label"] == cut_after(100) and row["algorithm"] == "td3") == 2,
         "Both intervals contain 0": all(np.prod(with_interval(choosing.paired("mage-half", name, 10_000))[1:]) < 0 for name in ("dyna-half", "td3")),
     }  # fmt: skip
     assert [claim for claim in claims if claim not in " ".join(words.split())] == []
@@ -422,6 +472,7 @@ TABLES = {
     "invertedpendulum/sweep.csv": pole,
     "mixture/choosing.csv": choosing,
     "mixture/evidence.csv": evidence,
+    "mixture/short_episodes.csv": short,
 }
 
 
