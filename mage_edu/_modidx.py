@@ -253,6 +253,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                       'mage_edu/engine/build.py'),
                                        'mage_edu.engine.build.check_dynamics': ( 'engine/build.html#check_dynamics',
                                                                                  'mage_edu/engine/build.py'),
+                                       'mage_edu.engine.build.check_shape': ('engine/build.html#check_shape', 'mage_edu/engine/build.py'),
                                        'mage_edu.engine.build.compile_learner': ( 'engine/build.html#compile_learner',
                                                                                   'mage_edu/engine/build.py'),
                                        'mage_edu.engine.build.critic_gradients_of': ( 'engine/build.html#critic_gradients_of',

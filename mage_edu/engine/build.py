@@ -29,9 +29,9 @@ from ..updates import CriticLoss, CriticTarget, StateSlope
 # %% auto #0
 __all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'FORMULAS', 'whole_number',
            'frozen_copy', 'build_actor', 'build_critic', 'build_dynamics', 'check_dynamics', 'ForwardCritic',
-           'check_critic', 'check_critic_target', 'critic_gradients_of', 'check_critic_loss', 'build_optimizer',
-           'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world', 'build_replay',
-           'eager_kernels', 'build_learner', 'compile_learner']
+           'check_critic', 'check_shape', 'check_critic_target', 'critic_gradients_of', 'check_critic_loss',
+           'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world',
+           'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
 
 # %% ../../nbs/engine/build.ipynb #buil-05
 def whole_number(name: str, value: Any, lowest: int) -> int:
@@ -143,15 +143,20 @@ def check_critic(critic: Critic, obs_dim: int, act_dim: int) -> None:
     like = next(critic.parameters())
     obs, action = like.new_zeros(4, obs_dim), like.new_zeros(4, act_dim)
     with torch.enable_grad():
-        value, (_, slope) = critic(obs, action), critic.value_and_action_gradient(obs, action)
-    rows = len(value) if value.ndim == 2 else critic.members  # of values: a member may be made of several networks
-    results = {"forward": (value, (rows, 4)), "minimum": (critic.minimum(obs, action), (4,)), "first": (critic.first(obs, action), (4,)),
-               "value_and_action_gradient": (slope, (rows, 4, act_dim))}
-    for name, (result, shape) in results.items():
-        if tuple(result.shape) != shape:
-            raise ValueError(f"critic: {name} returned shape {tuple(result.shape)}, expected {shape} for a batch of 4.")
-    if not value.requires_grad:
-        raise ValueError("critic: its values do not depend on its parameters; do not detach them.")
+        value = critic(obs, action)
+        rows = len(value) if value.ndim == 2 else critic.members  # of values: a member may be made of several networks
+        check_shape("critic: forward", value, (rows, 4))
+        if not value.requires_grad:
+            raise ValueError("critic: its values do not depend on its parameters; do not detach them.")
+        check_shape("critic: value_and_action_gradient", critic.value_and_action_gradient(obs, action)[1], (rows, 4, act_dim))
+        for name in ("minimum", "first"):
+            check_shape(f"critic: {name}", getattr(critic, name)(obs, action), (4,))
+
+
+def check_shape(what: str, result: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise `ValueError` where a part of the user's has another shape than expected."""
+    if tuple(result.shape) != shape:
+        raise ValueError(f"{what} has shape {tuple(result.shape)}, expected {shape}.")
 
 
 CriticTargetFn = Callable[..., CriticTarget]  # (config, world, actor, target_actor, target_critic, batch, noise)
@@ -174,8 +179,7 @@ def check_critic_target(target_fn: CriticTargetFn, learner: Learner) -> None:
     expected |= {} if target.gradient is None else {"gradient": expected["action"]}
     for name, shape in expected.items():
         part = getattr(target, name)
-        if tuple(part.shape) != shape or part.ndim > 2:
-            raise ValueError(f"critic_target: {name} of shape {tuple(part.shape)}, expected {shape}.")
+        check_shape(f"critic_target: {name}", part, shape[-2:])
         if part.requires_grad:
             raise ValueError(f"critic_target: {name} carries a graph; detach it: what the critic is to match is not differentiated.")
 
