@@ -33,9 +33,9 @@ def drawn(*shape, seed=0):
 
 def config_of(method, **settings):
     """The configuration with which a method runs, on small networks."""
-    parts = {name: value for name, value in PAGE.METHODS[method].items() if not callable(value)}
+    parts = {name: value for name, value in (PAGE.BRISK | PAGE.METHODS[method]).items() if not callable(value)}
     return make_config(
-        **({"size": "tiny", "discount": DISCOUNT, "critic_width": 24, "batch_size": BATCH} | parts | settings)
+        **(parts | {"size": "tiny", "discount": DISCOUNT, "critic_width": 24, "batch_size": BATCH} | settings)
     )
 
 
@@ -104,7 +104,7 @@ def test_nafs_advantage_is_quadratic_with_its_maximum_at_mu():
 def test_nafs_targets_are_of_what_happened_and_of_every_imagined_step():
     config, world, actor, critic, batch = config_of("naf"), LinearWorld(), actor_of(), critic_of("naf"), a_batch()
     noise, steps = some_noise(config.horizon), config.horizon
-    target = PAGE.naf_target(config, world, None or actor, None, critic, batch, noise)
+    target = PAGE.naf_target(config, world, actor, None, critic, batch, noise)
     assert target.obs.shape == ((1 + steps) * BATCH, OBS) and target.gradient is None
     after = lambda obs: critic.parts(obs[None])[0][0, 0].item()
     for row in range(BATCH):  # one sample at a time
@@ -112,7 +112,7 @@ def test_nafs_targets_are_of_what_happened_and_of_every_imagined_step():
         expected = batch.reward[row] + DISCOUNT * (1 - batch.terminated[row]) * after(batch.next_obs[row])
         assert torch.isclose(target.value[row], expected)
         for i in range(steps):
-            action = (actor(obs[None])[0] + 0.3 * noise.smoothing[i, row]).clamp(-1, 1)
+            action = (actor(obs[None])[0] + config.imagined_noise * noise.smoothing[i, row]).clamp(-1, 1)
             next_obs, place = world.next_obs(obs, action), (1 + i) * BATCH + row
             over = bool(next_obs[0] > END)
             assert torch.allclose(target.obs[place], obs) and torch.allclose(target.action[place], action)
@@ -138,7 +138,7 @@ def test_doubtful_targets_are_imagined_where_they_are_doubtful_and_stored_elsewh
     for row in range(BATCH):
         obs, action, reward, next_obs, over = (part[row] for part in batch)
         if imagined[row]:
-            action = (actor(obs[None])[0] + 0.1 * noise.action[row]).clamp(-1, 1)
+            action = (actor(obs[None])[0] + config.imagined_noise * noise.action[row]).clamp(-1, 1)
             next_obs, reward = world.next_obs(obs, action), world.reward(obs, action)
             over = (next_obs[0] > END).double()
         after = critic(next_obs[None], target_actor(next_obs[None]))[:, 0]
@@ -183,7 +183,7 @@ def test_the_slope_critics_target_is_the_derivative_of_its_value():
     )
     critic = critic_of("gradient-critic")
     target = PAGE.slope_target(config, world, actor, None, critic, batch, noise)
-    action = (actor(batch.obs) + 0.3 * noise.action).clamp(-1, 1).detach()
+    action = (actor(batch.obs) + config.imagined_noise * noise.action).clamp(-1, 1).detach()
 
     def value(action):
         step = world.step(batch.obs, action, None)
