@@ -1,8 +1,10 @@
-"""A strip of frames of two agents, one above the other: what training changed.
+"""Strips of frames of agents, one above the other: what training changed, or how several agents hold themselves.
 
     python benchmarks/frames.py runs/cheetah --out results/pictures/cheetah.png
+    python benchmarks/frames.py runs/upright runs/head runs/back --out results/pictures/postures.png --first 500 --frames 5
 
-The upper row is an untrained agent with the run's settings, the lower one the run's agent; both begin in the same state. Rendering needs a display or EGL.
+Of one run the upper row is an untrained agent with the run's settings, the lower one the run's agent; of several there is a row each.
+All begin in the same state. Rendering needs a display or EGL.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from mage_edu.engine.steps import act
 class Strip:
     """Write the strip."""
 
-    folder: tyro.conf.Positional[Path]  # of a run
+    folders: tyro.conf.Positional[tuple[Path, ...]]  # of runs
     out: Path
     every: int = 12  # steps between two frames
     frames: int = 6
@@ -44,10 +46,11 @@ class Strip:
 
     def run(self) -> None:
         """Draw and write."""
-        trained = MAGEAgent.load(self.folder)
-        untrained = MAGEAgent(trained.env_id, **trained.config.to_dict())
+        agents = [MAGEAgent.load(folder) for folder in self.folders]
+        if len(agents) == 1:
+            agents.insert(0, MAGEAgent(agents[0].env_id, **agents[0].config.to_dict()))
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        imageio.imwrite(self.out, np.concatenate([self.row(untrained), self.row(trained)]), optimize=True)
+        imageio.imwrite(self.out, np.concatenate([self.row(agent) for agent in agents]), optimize=True)
         print(f"{self.out}: {self.out.stat().st_size / 1e3:.0f} kB")
 
 

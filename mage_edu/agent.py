@@ -44,7 +44,14 @@ from mage_edu.engine.environments import (
     registering_module,
 )
 from .engine.health import Divergence
-from .engine.kernels import check_compile, compile_pays, onednn_pays
+from mage_edu.engine.kernels import (
+    check_compile,
+    check_threads,
+    compile_pays,
+    computing_in,
+    onednn_pays,
+    threads_that_pay,
+)
 from .engine.learner import Learner, named_weights, restore_weights
 from .engine.pictures import plot_curves, rollout_frames
 from .engine.recorded import read_recorded
@@ -374,13 +381,13 @@ def open_tensorboard(run: Path, step: int = 0) -> Any:
     return SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
 
 # %% ../nbs/engine/agent.ipynb #034-py
-def describe_run(env: dict[str, Any], config: Config, device: torch.device, compile: bool | str, total_timesteps: int,
+def describe_run(env: dict[str, Any], config: Config, device: torch.device, compile: bool | str, threads: int, total_timesteps: int,
                  sources: Mapping[str, str] | None = None, data: str | None = None) -> dict[str, Any]:
     """What config.json holds: environment, settings, what they ran with, where reward, termination and recorded transitions come
     from, and the step at which the run is to end."""
     versions = {"gymnasium": gym.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__, "torch": torch.__version__}
     made = {"env": env["id"], "env_arguments": env["arguments"]} | ({"env_by_hand": True} if env.get("by_hand") else {}) | ({"env_module": env["module"]} if "module" in env else {})
-    return made | {"config": config.to_dict(), "sources": dict(sources or {}), "data": data, "device": str(device), "threads": torch.get_num_threads(),
+    return made | {"config": config.to_dict(), "sources": dict(sources or {}), "data": data, "device": str(device), "threads": threads,
                    "onednn": onednn_pays(config, device.type), "compile": compile, "total_timesteps": total_timesteps, "versions": versions}
 
 # %% ../nbs/engine/agent.ipynb #037-py
@@ -414,14 +421,15 @@ class MAGEAgent(ActingAgent):
     `critic_target` one (config, world, actor, target_actor, target_critic, batch, noise) -> `CriticTarget`, as `mage_edu.updates.critic_target` is;
     `dynamics` and `critic` may be functions that build one, (config, obs_dim, act_dim, generator) -> `Dynamics` or `Critic`. `data` is a file of recorded transitions, or "minari:NAME", in the place of
     the warm-up. `out` names a new run folder; `None` keeps nothing on disk.
-    `compile` fuses the updates by `torch.compile`: "auto" when the run is long enough for it to pay.
+    `compile` fuses the updates by `torch.compile`: "auto" when the run is long enough for it to pay. `threads` is for torch while the agent learns:
+    `None` is one where the networks are small, torch's own choice where they are large; a run that is continued keeps its number.
     Raises `ValueError` or `FileExistsError`, with nothing written, for what cannot work.
     """
 
     @ordinary_torch()
     def __init__(self, env: str | gym.Env | Callable[..., gym.Env], algorithm: str = "mage", size: str = "laptop", seed: int = 0,
                  out: str | Path | None = None, device: str = "auto", tensorboard: bool = False,
-                 compile: bool | Literal["auto"] = "auto", data: str | Path | None = None, **settings: Any):
+                 compile: bool | Literal["auto"] = "auto", data: str | Path | None = None, threads: int | None = None, **settings: Any):
         given, settings = split_given(settings)
         config = make_config(algorithm, size, seed=seed, **settings)
         check_given(config, given)
@@ -442,11 +450,12 @@ class MAGEAgent(ActingAgent):
         if data is not None:
             use_recorded(self.learner, read_recorded(data, self.env))
         self.tensorboard, self.compile = tensorboard, compile
+        self.threads = threads_that_pay(config) if threads is None else check_threads(threads)
         self.source: RunFolder | None = None  # the run folder it was loaded from, to be continued
         self.checkpoints: Checkpoints | None = None
         self.other_world: list[str] = []  # in which respects a loaded agent's environment is not the one it was trained in
         self.forgotten: tuple[str, ...] = ()  # functions of its user's that a loaded agent was not given again
-        description = describe_run(self.env_described, config, self.device, compile, 0, self.learner.sources, self.data)
+        description = describe_run(self.env_described, config, self.device, compile, self.threads, 0, self.learner.sources, self.data)
         self.run = None if out is None else RunFolder(out).create(description)  # last: the first thing that writes
 
     def learn(self, total_timesteps: int, callback: Callback | None = None, reset_num_timesteps: bool = True,
@@ -468,9 +477,10 @@ class MAGEAgent(ActingAgent):
             if self.run is None and run is not None:
                 continue_run(self)
             start_count(self, reset_num_timesteps)
-            settle_compile(self, goal)
-            reporter = Reporter(self, callback, max(0, goal - self.num_timesteps), progress_bar)
-            run_and_save(self, max(0, goal - self.num_timesteps), reporter)
+            with computing_in(self.threads):
+                settle_compile(self, goal)
+                reporter = Reporter(self, callback, max(0, goal - self.num_timesteps), progress_bar)
+                run_and_save(self, max(0, goal - self.num_timesteps), reporter)
         return self
 
     @ordinary_torch()
@@ -552,7 +562,7 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
         wanted = compile_learner(agent.learner)
     agent.compile = wanted
     if agent.run is not None:
-        agent.run.describe(describe_run(agent.env_described, agent.config, agent.device, agent.compile, goal, agent.learner.sources, agent.data))
+        agent.run.describe(describe_run(agent.env_described, agent.config, agent.device, agent.compile, agent.threads, goal, agent.learner.sources, agent.data))
 
 # %% ../nbs/engine/agent.ipynb #042s1-py
 class OwnEvaluator(Evaluator):
@@ -619,9 +629,10 @@ def continue_run(agent: MAGEAgent) -> None:
     """
     run = agent.source
     described = run.description()
-    check_entries(run.config, described, {"compile": (bool, str)})
+    check_entries(run.config, described, {"compile": (bool, str), "threads": int})
     try:
         check_compile(described["compile"])
+        agent.threads = check_threads(described["threads"])
     except ValueError as error:
         raise ValueError(f"{run.config}: {error}") from error
     if agent.other_world:
@@ -641,15 +652,15 @@ def continue_run(agent: MAGEAgent) -> None:
     for reason in reasons:
         warnings.warn(f"{reason} The checkpoint of step {checkpoint.state.step} is used instead.")
     agent.compile, agent.tensorboard = described["compile"], (run.path / "tensorboard").is_dir()
-    warn_of_changes(described, describe_run(agent.env_name, agent.config, agent.device, agent.compile, 0))
+    warn_of_changes(described, describe_run(agent.env_name, agent.config, agent.device, agent.compile, agent.threads, 0))
     cut_tables(tables_of(run), manifest)
     agent.learner, agent.run, agent.data = learner, run, described.get("data")
     agent.checkpoints = continued(run.checkpoint, tables_of(run), manifest)
 
 
 def warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Warn where a run is continued with other versions, threads or another device."""
-    changed = [f"{name} {before.get(name)} -> {now[name]}" for name in ("device", "threads", "onednn", "versions") if before.get(name) != now[name]]
+    """Warn where a run is continued with other versions or another device."""
+    changed = [f"{name} {before.get(name)} -> {now[name]}" for name in ("device", "onednn", "versions") if before.get(name) != now[name]]
     if changed:
         warnings.warn(f"the run began with other conditions ({'; '.join(changed)}): it goes on correctly, but not bit for bit as it would have.")
 

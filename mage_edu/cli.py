@@ -98,7 +98,7 @@ class Train:
     seed: int = 0  # seeds every random generator of the run
     out: Path | None = None  # new run folder; without it the next free runs/ENV-ALGORITHM-N
     device: str = "auto"  # auto, cpu or cuda
-    threads: int | None = None  # threads for torch; without it torch's own choice
+    threads: int | None = None  # threads for torch; without it one for networks as small as tiny's and laptop's, torch's own choice for larger ones
     compile: Literal["auto", "yes", "no"] = "auto"  # fuse the updates by torch.compile; auto when the run is long enough to pay
     tensorboard: FlagCreatePairsOff[bool] = False  # also log for TensorBoard, in the run folder
     video: FlagCreatePairsOff[bool] = False  # film one episode at the end
@@ -111,10 +111,10 @@ class Train:
         from mage_edu.engine.storage import next_run_folder
 
         check_count("--steps", self.steps, 0)
-        use_threads(self.threads)
+        threads = None if self.threads is None else check_count("--threads", self.threads, 1)
         out = self.out or next_run_folder(Path("runs"), f"{self.env.replace(':', '-').replace('/', '-')}-{self.algorithm}")
         compile = {"auto": "auto", "yes": True, "no": False}[self.compile]
-        agent = MAGEAgent(self.env, self.algorithm, self.size, self.seed, out, self.device, self.tensorboard, compile, self.data, **given(self.settings))
+        agent = MAGEAgent(self.env, self.algorithm, self.size, self.seed, out, self.device, self.tensorboard, compile, self.data, threads, **given(self.settings))
         print(f"{self.algorithm} on {self.env}, {self.steps} steps, size {self.size}, seed {self.seed}, in {out}", flush=True)
         agent.learn(self.steps, progress_bar=sys.stderr.isatty())
         report_training(agent, out)
@@ -163,7 +163,6 @@ class Resume:
 
         folder = RunFolder(self.run_folder)
         described = folder.description()
-        use_threads(described["threads"])
         agent = MAGEAgent.load(self.run_folder, device=self.device)
         goal = described["total_timesteps"] if self.steps is None else check_count("--steps", self.steps, 0)
         if agent.num_timesteps >= goal:

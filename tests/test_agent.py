@@ -388,3 +388,26 @@ def test_the_camera_goes_along_with_the_robot():
     seen = env.unwrapped.mujoco_renderer._get_viewer("rgb_array").scn.camera[0].pos[0]
     assert abs(seen - 30.0) < 5.0
     follow(make_env("Pendulum-v1"))  # nothing to follow there
+
+
+def test_a_run_computes_in_its_own_number_of_threads(tmp_path):
+    """Small networks in one, whatever torch is set to; a number that was asked for is kept, also by who goes on; torch's setting comes back."""
+    before, seen = torch.get_num_threads(), {"one": set(), "two": set(), "again": set()}
+    note = lambda name: lambda agent, row: seen[name].add(torch.get_num_threads())
+    try:
+        torch.set_num_threads(3)
+        new_agent(tmp_path / "one").learn(40, callback=note("one"))
+        new_agent(tmp_path / "two", threads=2).learn(40, callback=note("two"))
+        MAGEAgent.load(tmp_path / "two").learn(20, callback=note("again"), reset_num_timesteps=False)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {"one": {1}, "two": {2}, "again": {2}}
+    assert json.loads((tmp_path / "two" / "config.json").read_text())["threads"] == 2
+
+
+@pytest.mark.parametrize("threads", [0, -1, True, 1.5, "2", 10**9])
+def test_a_number_of_threads_that_is_none_is_refused(tmp_path, threads):
+    with pytest.raises(ValueError, match="threads=.*expected a whole number from 1 to 1024"):
+        new_agent(tmp_path / "run", threads=threads)
+    assert not (tmp_path / "run").exists()

@@ -19,12 +19,14 @@ from ..critic import Critic
 from ..loop import EAGER, Kernels
 from ..networks import apply_gradients
 from ..replay import Transitions
+from ..settings import plain
 from ..targets import TargetNoise, World, draw_actor_noise, draw_noise
 
 # %% auto #0
-__all__ = ['ONEDNN_FROM', 'COMPILE_FROM', 'signature', 'copied', 'fused', 'compiled', 'rates', 'optimizer_step', 'fused_apply',
-           'in_bf16', 'onednn_allowed', 'onednn_keeps_float32', 'onednn_pays', 'by_onednn', 'make_kernels', 'Networks',
-           'zero_transitions', 'step_copies', 'call_all', 'tried_kernels', 'compile_pays', 'check_compile']
+__all__ = ['ONEDNN_FROM', 'COMPILE_FROM', 'SMALL', 'signature', 'copied', 'fused', 'compiled', 'rates', 'optimizer_step',
+           'fused_apply', 'in_bf16', 'onednn_allowed', 'onednn_keeps_float32', 'onednn_pays', 'by_onednn',
+           'make_kernels', 'Networks', 'zero_transitions', 'step_copies', 'call_all', 'tried_kernels', 'compile_pays',
+           'threads_that_pay', 'check_threads', 'computing_in', 'check_compile']
 
 # %% ../../nbs/engine/kernels.ipynb #007-py
 def signature(argument: Any) -> Any:
@@ -243,6 +245,37 @@ COMPILE_FROM = 10_000  # critic updates from which on a run wins back what compi
 def compile_pays(config: Config, steps: int) -> bool:
     """Whether a run of `steps` environment steps makes enough updates for compiling to pay."""
     return config.updates_per_step * max(steps - config.warmup_steps, 0) >= COMPILE_FROM
+
+
+SMALL = 50_000_000  # multiplications of a product; `laptop` has 20 million at most, `paper` 537 million
+
+
+def threads_that_pay(config: Config) -> int:
+    """Threads for torch while a run learns: one where every product is small, as at `tiny` and `laptop`, else torch's own choice.
+
+    Beside a second run two threads a run spend their time waiting for each other. A fixed rule, as a sum split over threads is rounded otherwise.
+    """
+    agent, model = max(config.actor_width, config.critic_width), config.members * config.dynamics_batch_size * config.dynamics_width**2
+    return 1 if max(config.batch_size * agent**2, model) < SMALL else torch.get_num_threads()
+
+
+def check_threads(threads: Any) -> int:
+    """The number of threads as an int. Raises `ValueError` unless it is a whole number from 1 to 1,024."""
+    number = plain(threads)
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 1024:
+        raise ValueError(f"threads={threads!r}: expected a whole number from 1 to 1024.")
+    return number
+
+
+@contextmanager
+def computing_in(threads: int) -> Iterator[None]:
+    """Torch computes in so many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def check_compile(compile: bool | Literal["auto"]) -> None:

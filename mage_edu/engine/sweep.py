@@ -2,13 +2,12 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'TIME_COLUMNS', 'RUN', 'Call', 'ONE_THREAD', 'BACKENDS', 'NEEDS', 'folder_name', 'Job', 'parse_value',
-           'parse_variant', 'make_jobs', 'as_described', 'is_finished', 'set_aside', 'can_go_on', 'one_thread',
-           'in_use', 'reserved', 'wait_for', 'Outcome', 'train_job', 'failure', 'run_job', 'outcome_rows', 'time_rows',
-           'whole', 'read_rows_of', 'read_sweep', 'read_times', 'one_writer', 'merge_rows', 'write_sweep',
-           'write_times', 'in_this_process', 'in_processes', 'loky_workers', 'dask_workers', 'ray_workers',
-           'check_backend', 'from_anywhere', 'seen_here', 'make_sweep_folder', 'train_all', 'run_sweep', 'sweep_curves',
-           'sweep_summary', 'at_shared_seconds', 'time_curves', 'time_summary', 'sweep_diagnostics',
-           'write_diagnostics']
+           'parse_variant', 'make_jobs', 'as_described', 'is_finished', 'set_aside', 'can_go_on', 'in_use', 'reserved',
+           'wait_for', 'Outcome', 'train_job', 'failure', 'run_job', 'outcome_rows', 'time_rows', 'whole',
+           'read_rows_of', 'read_sweep', 'read_times', 'one_writer', 'merge_rows', 'write_sweep', 'write_times',
+           'in_this_process', 'in_processes', 'loky_workers', 'dask_workers', 'ray_workers', 'check_backend',
+           'from_anywhere', 'seen_here', 'make_sweep_folder', 'train_all', 'run_sweep', 'sweep_curves', 'sweep_summary',
+           'at_shared_seconds', 'time_curves', 'time_summary', 'sweep_diagnostics', 'write_diagnostics']
 
 # %% ../../nbs/engine/sweep.ipynb #004-py
 import dataclasses
@@ -28,7 +27,6 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 # %% ../../nbs/engine/sweep.ipynb #005-py
 import numpy as np
-import torch
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import ProcessPoolExecutor
 
@@ -38,6 +36,7 @@ from ..config import Config, make_config
 from .build import whole_number
 from .checkpoint import newest_checkpoint
 from .environments import check_id, import_from_here, registering_module
+from .kernels import computing_in
 from .pictures import Curve
 from mage_edu.engine.storage import (
     DIAGNOSTICS,
@@ -177,17 +176,6 @@ def can_go_on(job: Job) -> bool:
     same = (described.get("env"), described.get("config")) == (job.env, job.config().to_dict())
     return same and not (job.folder / "error.txt").exists()
 
-# %% ../../nbs/engine/sweep.ipynb #027-py
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch computes in one thread inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
 # %% ../../nbs/engine/sweep.ipynb #028a-py
 def in_use(job: Job) -> bool:
     """Whether some process trains in the job's folder right now."""
@@ -255,7 +243,7 @@ def run_job(job: Job, device: str = "auto") -> Outcome:
         try:
             if job.module is not None:
                 import_from_here(job.module)  # a worker is a process of its own, in which nobody has registered the id yet
-            with one_thread():
+            with computing_in(1):
                 train_job(job, device)
             write_json(job.folder / "finished.json", {"env": job.env, "steps": job.steps, "config": job.config().to_dict()})
             return Outcome(job, "finished")

@@ -50,6 +50,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (ENV, dict(algorithm=name)
     "mage, Pendulum-v1": ("Pendulum-v1", {}),
     "mage, learned reward and termination": (ENV, dict(reward="learned", termination="learned")),
     "mage, the simulator as model": (ENV, dict(model="simulator")),
+    "mage, training episodes cut": (ENV, dict(train_max_steps=7)),
     "mage, bf16": (ENV, dict(precision="bf16")),
     "mage, compiled": (ENV, dict(compile=True)),
 }
