@@ -16,10 +16,13 @@ from torch import Tensor
 
 from .config import Config, make_config
 from mage_edu.engine.build import (
+    CriticBuilder,
     CriticLossFn,
+    CriticTargetFn,
     DynamicsBuilder,
     build_learner,
     check_critic_loss,
+    check_critic_target,
     compile_learner,
     missing_function,
     whole_number,
@@ -74,7 +77,7 @@ from .evaluate import Evaluator, Policy
 from .web import write_onnx, write_page
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'MISSING_LOSS', 'default_dtype', 'ordinary_torch', 'pick_device', 'check_obs',
+__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'MISSING', 'BUILT', 'default_dtype', 'ordinary_torch', 'pick_device', 'check_obs',
            'ActingAgent', 'evaluate_learner', 'diagnose_learner', 'follow', 'record_video', 'summary_of', 'write_rows',
            'tables_of', 'save_checkpoint', 'last_row', 'counted_on', 'Reporter', 'open_tensorboard', 'describe_run',
            'check_steps', 'check_simulator', 'with_their_dtype', 'MAGEAgent', 'split_given', 'check_given',
@@ -415,7 +418,8 @@ class MAGEAgent(ActingAgent):
     `env` is an id, an environment with bounded continuous actions, or a function that makes one; every `Config` field is a keyword.
     `reward` and `termination` may also be functions over batched torch tensors (obs, action, next_obs), which the warm-up compares with the
     environment; where no formula is known, both are learned. `critic_loss` may be a function (config, critic, target) -> `CriticLoss`,
-    `dynamics` one that builds a model, (config, obs_dim, act_dim, generator) -> `Dynamics`. `data` is a file of recorded transitions, or "minari:NAME", in the place of
+    `critic_target` one (config, world, actor, target_actor, target_critic, batch, noise) -> `CriticTarget`, as `mage_edu.updates.critic_target` is;
+    `dynamics` and `critic` may be functions that build one, (config, obs_dim, act_dim, generator) -> `Dynamics` or `Critic`. `data` is a file of recorded transitions, or "minari:NAME", in the place of
     the warm-up. `out` names a new run folder; `None` keeps nothing on disk.
     `compile` fuses the updates by `torch.compile`: "auto" when the run is long enough for it to pay. `threads` is for torch while the agent learns:
     `None` is one where the networks are small, torch's own choice where they are large; a run that is continued keeps its number.
@@ -434,8 +438,11 @@ class MAGEAgent(ActingAgent):
             raise ValueError("tensorboard=True with out=None: the log needs a run folder; give out.")
         check_simulator(config, compile)
         super().__init__(env, config, pick_device(device), given)
-        if "critic_loss" in given and config.critic_loss == "given" and given["critic_loss"] is not MISSING_LOSS:
-            check_critic_loss(given["critic_loss"], config, self.learner.critic)
+        parts = {name: given[name] for name in MISSING if name in given and given[name] is not MISSING[name]}
+        if "critic_target" in parts and not config.simulates:  # the simulator cannot start from zeros
+            check_critic_target(parts["critic_target"], self.learner)
+        if "critic_loss" in parts:
+            check_critic_loss(parts["critic_loss"], config, self.learner.critic)
         if config.diagnose_interval:
             Diagnoser(config, self.new_env).close()  # raises where the environment cannot be diagnosed
         announce(self)
@@ -485,19 +492,23 @@ class MAGEAgent(ActingAgent):
     @ordinary_torch()
     def load(cls, path: str | Path, env: str | gym.Env | Callable[..., gym.Env] | None = None, device: str = "auto",
              reward: TransitionFn | None = None, termination: TransitionFn | None = None,
-             critic_loss: CriticLossFn | None = None, dynamics: DynamicsBuilder | None = None) -> MAGEAgent:
+             critic_loss: CriticLossFn | None = None, dynamics: DynamicsBuilder | None = None,
+             critic_target: CriticTargetFn | None = None, critic: CriticBuilder | None = None) -> MAGEAgent:
         """The agent of an agent folder or a run folder; it predicts exactly as the saved one did. Details: `load_into`."""
-        functions = dict(reward=reward, termination=termination, critic_loss=critic_loss, dynamics=dynamics)
+        functions = dict(reward=reward, termination=termination, critic_loss=critic_loss, dynamics=dynamics, critic_target=critic_target, critic=critic)
         return load_into(cls, path, env, device, {name: function for name, function in functions.items() if function is not None})
 
 # %% ../nbs/engine/agent.ipynb #40b-py
 FUNCTIONS = {  # settings that may be a function of the user's, and what it is called with
     "reward": "over batched torch tensors (obs, action, next_obs)", "termination": "over batched torch tensors (obs, action, next_obs)",
     "critic_loss": "(config, critic, target) -> CriticLoss", "dynamics": "(config, obs_dim, act_dim, generator) -> Dynamics",
+    "critic_target": "(config, world, actor, target_actor, target_critic, batch, noise) -> CriticTarget",
+    "critic": "(config, obs_dim, act_dim, generator) -> Critic",
 }
 
 
-MISSING_LOSS = missing_function("critic_loss")  # of an agent that was loaded to act
+MISSING = {name: missing_function(name) for name in ("critic_loss", "critic_target")}  # of an agent that was loaded to act
+BUILT = {"dynamics": "model", "critic": "critic"}  # settings whose weights an agent folder holds, and what they build
 
 
 def split_given(settings: Mapping[str, Any]) -> tuple[dict[str, Callable[..., Any]], dict[str, Any]]:
@@ -515,7 +526,7 @@ def check_given(config: Config, given: Mapping[str, Callable[..., Any]]) -> None
 
 def check_remembered(agent: MAGEAgent) -> None:
     """Raise `ValueError` where a loaded agent is to learn without the functions it learned with."""
-    needed = [name for name in agent.forgotten if name == "critic_loss" or agent.config.uses_model]
+    needed = [name for name in agent.forgotten if name in MISSING or agent.config.uses_model]
     if needed:
         raise ValueError(f"this agent's {' and '.join(needed)} was a function of its user's, which no file holds; pass it again: "
                          f"MAGEAgent.load(path, {needed[0]}=function).")
@@ -656,7 +667,9 @@ def warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
 # %% ../nbs/engine/agent.ipynb #046-py
 def check_sizes(path: str | Path, config: Config, weights: Mapping[str, Tensor]) -> None:
     """Raise `ValueError`, before anything of that size is made, where the settings tell of other networks than there are weights of."""
-    sizes = {"actor": (1, config.actor_layers, config.actor_width), "critic": (2 if config.twin else 1, config.critic_layers, config.critic_width)}
+    sizes = {"actor": (1, config.actor_layers, config.actor_width)}
+    if config.critic != "given":
+        sizes["critic"] = (2 if config.twin else 1, config.critic_layers, config.critic_width)
     if config.learns_model and config.dynamics != "given":
         sizes["dynamics"] = (config.members, config.dynamics_layers, config.dynamics_width)
     for name, (members, layers, width) in sizes.items():
@@ -669,8 +682,8 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
               functions: Mapping[str, Callable[..., Any]]) -> MAGEAgent:
     """An agent of class `cls` from an agent folder or a run folder.
 
-    `env` is needed where the environment was made by hand, `functions` (reward=, termination=, critic_loss=) to learn on where they were the user's,
-    and dynamics= where the model was.
+    `env` is needed where the environment was made by hand, `functions` (reward=, termination=, critic_loss=, critic_target=) to learn on where they were
+    the user's, and dynamics= and critic= where model and critic were.
     From a run folder with checkpoints, `learn(..., reset_num_timesteps=False)` continues that run. The replay buffer and the
     optimizers' moments are not part of an agent folder: from one, `learn` first takes `warmup_steps` steps with the saved policy
     to fill the buffer. Raises `FileNotFoundError` or `ValueError` when the files or the environment do not fit.
@@ -704,10 +717,11 @@ def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], 
                          "pass it, as in MAGEAgent.load(path, env=MyEnv()).")
     if unknown := set(functions) - {name for name in FUNCTIONS if settings.get(name) == "given"}:
         raise ValueError(f"{path}: {', '.join(sorted(unknown))} was not a function of its user's when this agent was saved; leave it out.")
-    if settings.get("dynamics") == "given" and "dynamics" not in functions:
-        raise ValueError(f"{path}: the model of this agent was built by a function of its user's, which no file holds; pass it again: "
-                         "MAGEAgent.load(path, dynamics=function).")
-    missing = {name: MISSING_LOSS if name == "critic_loss" else missing_function(name)
+    for name, what in BUILT.items():
+        if settings.get(name) == "given" and name not in functions:
+            raise ValueError(f"{path}: the {what} of this agent was built by a function of its user's, which no file holds; pass it again: "
+                             f"MAGEAgent.load(path, {name}=function).")
+    missing = {name: MISSING.get(name) or missing_function(name)
                for name in FUNCTIONS if settings.get(name) == "given" and name not in functions}
     if env is None:
         find_again(path, content["env"], content.get("env_module"))

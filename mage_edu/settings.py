@@ -50,6 +50,8 @@ class Settings:
     actor_lr: float = number(1e-4, above=0)  # learning rate
     critic_lr: float = number(1e-4, above=0)  # learning rate
     grad_clip: float = number(5.0, above=0)  # elementwise, for actor and critics; a huge number switches it off
+    critic: Literal["mlp", "given"] = "mlp"  # the action-values; given: a user's critic
+    critic_target: Literal["bootstrapped", "given"] = "bootstrapped"  # what the critic is asked to match; given: a user's function
     critic_loss: Literal["huber", "squared", "given"] = "huber"  # of the TD error, and of the norm of its action-gradient; given: a user's function
     actor_climbs: Literal["minimum", "first"] = "minimum"  # which of the twins' values the actor climbs
     preactivation_weight: float = number(0.0, low=0)  # weight of the squared pre-tanh outputs in the actor loss

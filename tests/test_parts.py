@@ -7,11 +7,12 @@ import pytest
 import torch
 from test_updates import BATCH, MEMBERS, make_pieces, target_of
 
-from mage_edu import CriticLoss, CriticTarget, Dynamics, MAGEAgent, make_config
+from mage_edu import Critic, CriticLoss, CriticTarget, Dynamics, ForwardCritic, MAGEAgent, make_config
 from mage_edu.engine.build import critic_gradients_of
 from mage_edu.engine.kernels import EAGER
 from mage_edu.engine.learner import named_weights
-from mage_edu.updates import critic_gradients, critic_loss, huber
+from mage_edu.networks import mlp
+from mage_edu.updates import critic_gradients, critic_loss, critic_target, huber
 
 SETTINGS = dict(
     size="tiny",
@@ -70,6 +71,41 @@ def defaults(config, obs_dim, act_dim, generator):
     )
 
 
+def default_critics(config, obs_dim, act_dim, generator):
+    return Critic(
+        obs_dim,
+        act_dim,
+        config.critic_layers,
+        config.critic_width,
+        generator,
+        2,
+        config.critic_layer_norm,
+        config.activation,
+    )
+
+
+class Quadratic(ForwardCritic):
+    """Two twins that are quadratic in the action, with vertex and curvature by networks of the observation."""
+
+    def __init__(self, config, obs_dim, act_dim, generator):
+        super().__init__(obs_dim, act_dim, 2, [obs_dim, config.critic_width, 1 + 2 * act_dim], generator)
+
+    def forward(self, obs, action):
+        out = mlp(self.stack(self.obs_scale(obs)), self.layers())
+        vertex, bend = out[..., 1:].chunk(2, -1)
+        return out[..., 0] - (bend.exp() * (action - vertex).square()).sum(-1)
+
+
+def detached_values(self, obs, action):
+    return Quadratic.forward(self, obs, action).detach()
+
+
+def twice(*arguments):
+    """The library's target, every row two times."""
+    target = critic_target(*arguments)
+    return CriticTarget(*(None if part is None else torch.cat([part, part]) for part in target))
+
+
 def agent_with(tmp_path=None, env="Pendulum-v1", algorithm="mage", **parts):
     return MAGEAgent(env, algorithm, out=tmp_path, **(SETTINGS | parts))
 
@@ -83,12 +119,20 @@ def same(a, b):
 
 
 @pytest.mark.parametrize(
-    "parts", [dict(critic_loss=librarys), dict(dynamics=defaults), dict(critic_loss=librarys, dynamics=defaults)]
+    "parts",
+    [
+        dict(critic_loss=librarys),
+        dict(dynamics=defaults),
+        dict(critic_loss=librarys, dynamics=defaults),
+        dict(critic_target=critic_target),
+        dict(critic=default_critics),
+    ],
 )
 def test_the_librarys_own_parts_handed_in_change_nothing(parts):
     default = weights(agent_with().learn(90))
     assert same(weights(agent_with(**parts).learn(90)), default)
     assert not same(weights(agent_with(critic_loss=relative).learn(90)), default)
+    assert not same(weights(agent_with(critic_target=lambda *a: twice(*a)._replace(gradient=None)).learn(90)), default)
 
 
 def test_another_loss_gets_its_own_gradients_and_no_other_network_any():
@@ -194,9 +238,85 @@ def test_what_cannot_be_a_loss_is_refused(tmp_path, loss, sentence):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_critic_of_ones_own_has_the_slopes_of_its_forward():
+    config, draw = make_config("mage", "tiny"), torch.Generator().manual_seed(0)
+    critic = Quadratic(config, 3, 2, draw).double()
+    critic.obs_scale.std.copy_(torch.tensor([0.5, 2.0, 3.0]))
+    obs, action = torch.randn(5, 3, generator=draw).double(), torch.rand(5, 2, generator=draw).double()
+    value, of_obs, of_action = critic.value_and_gradients(obs, action)
+    assert torch.equal(value, critic(obs, action)) and value.requires_grad and of_action.requires_grad
+    for at, slopes, unit in ((obs, of_obs, critic.obs_scale.std), (action, of_action, torch.ones(2))):
+        for column in range(at.shape[1]):
+            step = torch.zeros_like(at)
+            step[:, column] = 1e-6 * unit[column]
+            ends = [critic(obs + s, action) if at is obs else critic(obs, action + s) for s in (step, -step)]
+            assert torch.allclose(slopes[..., column], (ends[0] - ends[1]) / 2e-6, atol=1e-6)
+    (push,) = torch.autograd.grad(of_action.square().sum(), critic.weights[0], retain_graph=True)
+    assert push.abs().max() > 0.0  # the slope can be trained
+    with torch.no_grad():
+        silent = critic.value_and_action_gradient(obs, action)
+    assert torch.equal(silent[1], of_action) and not any(part.requires_grad for part in silent)
+    assert torch.equal(critic.first(obs, action), value[0]) and torch.equal(critic.minimum(obs, action), value.amin(0))
+
+
+@pytest.mark.parametrize("algorithm", ["mage", "td3", "maac", "mage-sobolev"])
+def test_a_critic_of_ones_own_is_trained(tmp_path, algorithm):
+    agent = agent_with(tmp_path / "run", algorithm=algorithm, critic=Quadratic)
+    before = weights(agent)
+    agent.learn(90)
+    assert type(agent.learner.target_critic) is Quadratic and agent.config.critic == "given"
+    moved = {name.split(".")[0] for name, tensor in weights(agent).items() if not torch.equal(tensor, before[name])}
+    assert {"actor", "critic", "target_actor", "target_critic"} <= moved
+
+
+def test_a_target_may_have_more_rows_than_the_batch_and_a_value_for_each_twin():
+    rows = []
+
+    def each_its_own(config, world, actor, target_actor, target_critic, batch, noise):
+        target = twice(config, world, actor, target_actor, target_critic, batch, noise)
+        rows.append(len(target.obs))
+        with torch.no_grad():
+            return target._replace(value=target_critic(target.obs, target.action))
+
+    agent_with(critic_target=each_its_own).learn(60)
+    assert len(rows) > 10 and set(rows) == {2 * make_config(size="tiny").batch_size}
+
+
+NOT_A_CRITIC = [
+    (dict(critic=lambda *_: torch.nn.Linear(4, 1)), "critic: built a Linear; expected a mage_edu.Critic"),
+    (
+        dict(critic=type("Flat", (Quadratic,), {"forward": lambda self, *x: Quadratic.forward(self, *x)[0]})),
+        r"critic: forward has shape \(4,\), expected \(2, 4\)",
+    ),
+    (dict(critic=type("Detached", (Quadratic,), {"forward": detached_values})), "do not detach"),
+    (dict(critic_target=lambda *_: torch.zeros(3)), "returned a Tensor; expected a CriticTarget"),
+    (
+        dict(critic_target=lambda *a: critic_target(*a)._replace(value=torch.zeros(7))),
+        r"value has shape \(7,\), expected \(64,\)",
+    ),
+    (
+        dict(critic_target=lambda *a: critic_target(*a)._replace(gradient=torch.zeros(64, 3))),
+        r"gradient has shape \(64, 3\), expected \(64, 1\)",
+    ),
+    (
+        dict(critic_target=lambda *a: critic_target(*a)._replace(value=torch.zeros(64, requires_grad=True))),
+        "value carries a graph; detach it",
+    ),
+]
+
+
+@pytest.mark.parametrize("part, sentence", NOT_A_CRITIC)
+def test_what_cannot_be_a_critic_or_its_target_is_refused(tmp_path, part, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        agent_with(tmp_path / "run", **part)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "settings, sentence",
     [
+        (dict(critic="given"), r"critic=function, \(config, obs_dim, act_dim, generator\) -> Critic"),
+        (dict(critic_target="given"), r"critic_target=function, \(config, world, actor, .*\) -> CriticTarget"),
         (
             dict(critic_loss="given"),
             r"pass the function itself, critic_loss=function, \(config, critic, target\) -> CriticLoss",
@@ -241,8 +361,23 @@ def test_a_loaded_agent_asks_for_its_model_at_once(tmp_path):
             MAGEAgent.load(folder, dynamics=defaults)  # another model than the saved one
 
 
+def test_a_loaded_agent_asks_for_its_critic_at_once_and_for_its_target_to_learn(tmp_path):
+    saved = agent_with(tmp_path / "run", critic=Quadratic, critic_target=twice).learn(60)
+    with pytest.raises(
+        ValueError, match=r"the critic of this agent was built by .*MAGEAgent.load\(path, critic=function\)"
+    ):
+        MAGEAgent.load(tmp_path / "run")
+    with pytest.raises(ValueError, match="the saved weights do not fit"):
+        MAGEAgent.load(tmp_path / "run" / "agent", critic=default_critics)
+    loaded = MAGEAgent.load(tmp_path / "run", critic=Quadratic)
+    obs = loaded.get_env().reset(seed=0)[0]
+    assert (loaded.predict(obs)[0] == saved.predict(obs)[0]).all()
+    with pytest.raises(ValueError, match=r"critic_target was a function of its user's.*critic_target=function"):
+        loaded.learn(10, reset_num_timesteps=False)
+
+
 def test_a_run_with_parts_of_ones_own_in_two_pieces_is_the_run_in_one(tmp_path):
-    parts = dict(critic_loss=relative, dynamics=Linear)
+    parts = dict(critic_loss=relative, dynamics=Linear, critic=Quadratic, critic_target=twice)
     whole = agent_with(tmp_path / "whole", **parts).learn(150)
     agent_with(tmp_path / "pieces", **parts).learn(100)
     pieces = MAGEAgent.load(tmp_path / "pieces", **parts).learn(50, reset_num_timesteps=False)
@@ -265,4 +400,6 @@ def test_parts_of_ones_own_are_compiled_with_the_rest():
 def test_the_public_face_has_what_the_parts_are_made_of():
     import mage_edu
 
-    assert {"CriticLoss", "CriticTarget", "Dynamics"} <= set(mage_edu.__all__) and CriticTarget is mage_edu.CriticTarget
+    assert {"CriticLoss", "CriticTarget", "Dynamics", "Critic", "ForwardCritic"} <= set(
+        mage_edu.__all__
+    ) and CriticTarget is mage_edu.CriticTarget

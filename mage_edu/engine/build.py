@@ -15,19 +15,21 @@ from ..config import Config
 from ..critic import Critic
 from ..dynamics import Dynamics
 from .environments import look_up
-from .kernels import EAGER, Kernels, Networks, make_kernels, tried_kernels
+from .kernels import EAGER, Kernels, Networks, make_kernels, tried_kernels, zero_transitions
 from .learned import LearnedPart, LearnedReward, LearnedTermination
 from .learner import Learner, derive_seeds
 from .simulator import SimulatedDynamics, SimulatedReplay, SimulatedWorld
 from ..envs import ActionScale, TransitionFn, never, reward_fn, termination_fn
+from ..networks import StackedMLP, Standardize
 from ..replay import Normalizer, ReplayBuffer
 from ..settings import plain
-from ..targets import World
+from ..targets import World, draw_noise
 from ..updates import CriticLoss, CriticTarget, StateSlope
 
 # %% auto #0
-__all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticLossFn', 'FORMULAS', 'whole_number', 'frozen_copy', 'build_actor',
-           'build_critic', 'build_dynamics', 'check_dynamics', 'critic_gradients_of', 'check_critic_loss',
+__all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'FORMULAS', 'whole_number',
+           'frozen_copy', 'build_actor', 'build_critic', 'build_dynamics', 'check_dynamics', 'ForwardCritic',
+           'check_critic', 'check_shape', 'check_critic_target', 'critic_gradients_of', 'check_critic_loss',
            'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world',
            'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
 
@@ -52,9 +54,13 @@ def build_actor(config: Config, obs_dim: int, act_dim: int, seed: int) -> Actor:
     return Actor(obs_dim, act_dim, config.actor_layers, config.actor_width, generator, config.activation)
 
 
-def build_critic(config: Config, obs_dim: int, act_dim: int, seed: int) -> Critic:
-    """Fresh critics."""
+def build_critic(config: Config, obs_dim: int, act_dim: int, seed: int, build: CriticBuilder | None = None) -> Critic:
+    """Fresh critics; those of `build` where it is given. Raises `ValueError` for what cannot stand in for a `Critic`."""
     generator, twins = torch.Generator().manual_seed(seed), 2 if config.twin else 1
+    if build is not None:
+        critic = build(config, obs_dim, act_dim, generator)
+        check_critic(critic, obs_dim, act_dim)
+        return critic
     sizes = (config.critic_layers, config.critic_width)
     return Critic(obs_dim, act_dim, *sizes, generator, twins, config.critic_layer_norm, config.activation)
 
@@ -91,6 +97,93 @@ def check_dynamics(dynamics: Dynamics, members: int, obs_dim: int, act_dim: int)
         raise ValueError("dynamics: sample must be differentiable in the action, and losses in the parameters; do not detach them.")
 
 # %% ../../nbs/engine/build.ipynb #buil-05e
+class ForwardCritic(Critic):
+    """A critic of one's own that is no more than its `forward`: values (members, batch) of `obs` (batch, obs_dim) and `action` (batch, act_dim).
+
+    `sizes` are the widths of `members` stacked MLPs, from input to output; what goes in, and what the outputs mean, is up to `forward`, and so is
+    what the second argument means to the target that trains it. Slopes come from automatic differentiation, which is slower than the written
+    ones of `Critic` and is not compiled; where a value does not depend on an input, its slope is 0.
+    """
+
+    def __init__(self, obs_dim: int, act_dim: int, members: int, sizes: list[int], generator: torch.Generator):
+        StackedMLP.__init__(self, members, sizes, generator)
+        self.action_columns, self.obs_scale = slice(obs_dim, obs_dim + act_dim), Standardize(obs_dim)
+
+    def first(self, obs: Tensor, action: Tensor) -> Tensor:
+        """The first member's value: (batch,)."""
+        return self(obs, action)[0]
+
+    def minimum(self, obs: Tensor, action: Tensor) -> Tensor:
+        """The smallest of the members' values: (batch,)."""
+        return self(obs, action).amin(0)
+
+    def value_and_gradients(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Values (members, batch), gradients in the standardized observation (members, batch, obs_dim), and action-gradients (members, batch, act_dim)."""
+        with_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            shift, action = torch.zeros_like(obs).requires_grad_(), action.detach().requires_grad_()
+            value = self(obs + self.obs_scale.std * shift, action)
+            slopes = [torch.autograd.grad(row.sum(), (shift, action), retain_graph=True, create_graph=with_graph, materialize_grads=True) for row in value]
+        of_obs, of_action = (torch.stack(part) for part in zip(*slopes))
+        return (value if with_graph else value.detach()), of_obs, of_action
+
+    def value_and_action_gradient(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (members, batch) and action-gradients (members, batch, act_dim)."""
+        value, _, of_action = self.value_and_gradients(obs, action)
+        return value, of_action
+
+
+CriticBuilder = Callable[[Config, int, int, torch.Generator], Critic]  # (config, obs_dim, act_dim, generator)
+
+
+def check_critic(critic: Critic, obs_dim: int, act_dim: int) -> None:
+    """Raise `ValueError` unless this is a `Critic` with values of the right shapes that depend on its parameters."""
+    if not isinstance(critic, Critic):
+        raise ValueError(f"critic: built a {type(critic).__name__}; expected a mage_edu.Critic; inherit from mage_edu.ForwardCritic and write forward.")
+    like = next(critic.parameters())
+    obs, action = like.new_zeros(4, obs_dim), like.new_zeros(4, act_dim)
+    with torch.enable_grad():
+        value = critic(obs, action)
+        rows = len(value) if value.ndim == 2 else critic.members  # of values: a member may be made of several networks
+        check_shape("critic: forward", value, (rows, 4))
+        if not value.requires_grad:
+            raise ValueError("critic: its values do not depend on its parameters; do not detach them.")
+        check_shape("critic: value_and_action_gradient", critic.value_and_action_gradient(obs, action)[1], (rows, 4, act_dim))
+        for name in ("minimum", "first"):
+            check_shape(f"critic: {name}", getattr(critic, name)(obs, action), (4,))
+
+
+def check_shape(what: str, result: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise `ValueError` where a part of the user's has another shape than expected."""
+    if tuple(result.shape) != shape:
+        raise ValueError(f"{what} has shape {tuple(result.shape)}, expected {shape}.")
+
+
+CriticTargetFn = Callable[..., CriticTarget]  # (config, world, actor, target_actor, target_critic, batch, noise)
+
+
+def check_critic_target(target_fn: CriticTargetFn, learner: Learner) -> None:
+    """Call a target once on transitions of zeros. Raises `ValueError` unless it returns a `CriticTarget` that fits together and carries no graph.
+
+    Its rows may be other and more than the batch's; `value` is (rows,), or (members, rows) where each of the critic's members has its own.
+    """
+    config, generator = learner.config, torch.Generator(learner.replay.data.obs.device).manual_seed(0)
+    batch = zero_transitions(learner.replay.data, config.batch_size)
+    noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], generator)
+    with torch.enable_grad():
+        target = target_fn(config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise)
+    if not isinstance(target, CriticTarget):
+        raise ValueError(f"critic_target: the function returned a {type(target).__name__}; expected a CriticTarget.")
+    rows = len(target.obs)
+    expected = {"obs": (rows, batch.obs.shape[1]), "action": (rows, batch.action.shape[1]), "value": (*target.value.shape[:-1], rows), "gradient_mask": (rows,)}
+    expected |= {} if target.gradient is None else {"gradient": expected["action"]}
+    for name, shape in expected.items():
+        part = getattr(target, name)
+        check_shape(f"critic_target: {name}", part, shape[-2:])
+        if part.requires_grad:
+            raise ValueError(f"critic_target: {name} carries a graph; detach it: what the critic is to match is not differentiated.")
+
+
 CriticLossFn = Callable[[Config, Critic, CriticTarget], CriticLoss]
 
 
@@ -197,23 +290,23 @@ def build_replay(config: Config, world: World, obs_dim: int, act_dim: int, seed:
 
 # %% ../../nbs/engine/build.ipynb #buil-17
 def eager_kernels(config: Config, given: Mapping[str, Callable[..., Any]]) -> Kernels:
-    """The functions that cost time, with the user's own loss where the configuration says "given"."""
-    if config.critic_loss != "given":
-        return EAGER
-    return EAGER._replace(critic_gradients=critic_gradients_of(given.get("critic_loss", missing_function("critic_loss"))))
+    """The functions that cost time, with the user's own target and loss where the configuration says "given"."""
+    users = lambda name: given.get(name, missing_function(name))
+    kernels = EAGER if config.critic_target != "given" else EAGER._replace(critic_target=users("critic_target"))
+    return kernels if config.critic_loss != "given" else kernels._replace(critic_gradients=critic_gradients_of(users("critic_loss")))
 
 
 def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cpu", given: Mapping[str, Callable[..., Any]] | None = None) -> Learner:
     """A fresh learner for an environment made by `make_env`; every generator derives from `config.seed`.
 
-    `given` has the user's own "reward", "termination", "critic_loss" or "dynamics", where the configuration says "given".
+    `given` has the user's own "reward", "termination", "critic", "critic_target", "critic_loss" or "dynamics", where the configuration says "given".
     """
     given = given or {}
     obs_dim, act_dim = env.observation_space.shape[0], env.action_space.shape[0]
     seeds = derive_seeds(config.seed)
     init = lambda seed: torch.Generator().manual_seed(seed)
     actor = build_actor(config, obs_dim, act_dim, seeds.actor).to(device)
-    critic = build_critic(config, obs_dim, act_dim, seeds.critic).to(device)
+    critic = build_critic(config, obs_dim, act_dim, seeds.critic, given.get("critic")).to(device)
     sources = {name: source_of(name, config, env) for name in FORMULAS}
     learned = {name: build_learned(name, config, env, getattr(seeds, name), device) for name, source in sources.items() if source == "learned"}
     functions = {name: world_function(name, source, env, given, learned) for name, source in sources.items()}
