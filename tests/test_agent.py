@@ -68,6 +68,8 @@ def test_the_face_has_the_names_and_defaults_of_stable_baselines3():
         "termination": None,
         "critic_loss": None,
         "dynamics": None,
+        "critic_target": None,
+        "critic": None,
     }
     constructor = defaults(MAGEAgent)
     assert list(constructor)[:6] == ["env", "algorithm", "size", "seed", "out", "device"]
