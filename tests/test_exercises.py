@@ -278,9 +278,9 @@ def test_the_handout_is_written(tmp_path):
     assert [path.stem for path in written] == list(LESSONS)
     with zipfile.ZipFile(tmp_path / "student.zip") as archive:
         names = archive.namelist()
-    assert {f"nbs/course/{name}.ipynb" for name in LESSONS} <= set(names) and not any(
-        name.startswith(("mage_edu", "docs", "tests")) for name in names
-    )
+    assert {f"nbs/course/{name}.ipynb" for name in LESSONS} <= set(names)
+    assert not any(name.startswith(("mage_edu", "tests")) for name in names)
+    assert [name for name in names if name.startswith("docs/") and not name.endswith("/")] == ["docs/pages/limits.md"]
     for path in written:
         text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
         for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)", text):
