@@ -79,8 +79,8 @@ torture: install ## power loss, errors of the disk, second faults, resumes every
 	$(TORTURE)/errors.py --record
 	$(TORTURE)/errors.py --env InvertedPendulum-v5 --sample 500 --record
 	$(TORTURE)/compound.py --record
-	$(TORTURE)/compound.py --errors --sample 4000 --record
-	$(TORTURE)/compound.py --env InvertedPendulum-v5 --sample 500 --record
+	$(TORTURE)/compound.py --errors --sample 3000 --record
+	$(TORTURE)/compound.py --env InvertedPendulum-v5 --sample 300 --record
 	$(TORTURE)/everywhere.py --record
 	$(TORTURE)/fuzz.py --record
 	$(TORTURE)/programs.py --record
