@@ -71,7 +71,7 @@ test-slow: install ## run the tests that `make test` leaves out because they are
 test-browser: install ## open the site and JupyterLab in Debian's Chromium: pages, search, accessibility, explorers, lesson 01
 	$(BIN)/python -m pytest -m browser
 
-# Each line can be run alone. All of it has not been run in one go yet: two and a half hours on two idle cores are an estimate. It writes results/torture and docs/pages/torture.md.
+# Each line can be run alone. It has not been run in one go: the seconds on its page add up to what it takes. It writes results/torture and docs/pages/torture.md.
 TORTURE = $(BIN)/python tests/torture
 torture: install ## power loss, errors of the disk, second faults, resumes everywhere, damaged files, programs of calls, hostile worlds
 	$(TORTURE)/power.py --record

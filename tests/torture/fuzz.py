@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import gc
 import json
 import multiprocessing
 import random
@@ -70,7 +71,7 @@ from mage_edu.engine.storage import (
 from mage_edu.envs import make_env
 from mage_edu.web import read_agent, write_agent
 
-CASES, SAMPLE, SECONDS, GROWTH = 100_000, 1, 1.0, 2 * 2**30
+CASES, SAMPLE, SECONDS, GROWTH, AGAIN = 100_000, 1, 1.0, 2 * 2**30, 500
 OURS = (ValueError, FileNotFoundError)
 LAST = 12  # the step of the newest checkpoint
 CORPUS = Path(__file__).resolve().parent / "corpus.csv"
@@ -414,21 +415,23 @@ def shares(cases: int) -> dict[str, int]:
     return counts | {first: counts[first] + cases - sum(counts.values())}
 
 
+def limit_memory() -> None:
+    """From now on the process may grow by `GROWTH` bytes (on Linux, which says how large it is)."""
+    size = Path("/proc/self/statm")
+    if size.exists():
+        now = int(size.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + GROWTH, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
 @contextmanager
 def limited_memory() -> Iterator[None]:
     """Inside the block the process may grow by `GROWTH` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    now = (
-        int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        if Path("/proc/self/statm").exists()
-        else None
-    )
-    if now is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (now + GROWTH, hard))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit_memory()
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @contextmanager
@@ -458,6 +461,9 @@ def fuzz(
             reader, kinds, begun = READERS[name], set(), time.perf_counter()
             tally = {"cases": 0, "loaded": 0, "refused": 0, "faults": 0}
             for number in range(count):
+                if number % AGAIN == 0:
+                    gc.collect()
+                    limit_memory()  # anew: thousands of cases leave holes in a process's memory, which is no case's doing
                 outcome = one_case(files, reader, files.damaged(reader, number, seed), number % sample == 0)
                 tally["cases"] += 1
                 tally["faults" if outcome.is_fault else outcome.kind] += 1
