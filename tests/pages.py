@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import threading
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, Iterator
 
 import numpy as np
+import pytest
 import torch
 
 from mage_edu import make_env
@@ -39,6 +42,20 @@ LINEAR = {  # task, and the gain of an actor tanh(gain @ obs) that lasts for a w
         ],
     ),
 }
+
+
+@contextmanager
+def open_chromium() -> Iterator[Any]:
+    """Debian's Chromium, driven by Playwright, while the block lasts."""
+    from playwright.sync_api import sync_playwright
+
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.fail("there is no `chromium`; on Debian, as root: apt-get install chromium")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 class Quiet(SimpleHTTPRequestHandler):

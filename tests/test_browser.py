@@ -19,12 +19,10 @@ from typing import Iterator, NamedTuple
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
-from pages import FLAGS, serve
+from pages import open_chromium, serve
 from test_site import build_site
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the browser tests need the development environment: make install"
-)
+pytest.importorskip("playwright.sync_api", reason="the browser tests need the development environment: make install")
 
 pytestmark = pytest.mark.browser
 
@@ -62,14 +60,8 @@ class Visit(NamedTuple):
 
 @pytest.fixture(scope="module")
 def chromium():
-    """Debian's Chromium, driven by Playwright."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.fail("there is no `chromium`; on Debian, as root: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
+    with open_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +171,7 @@ def violations(page) -> list[str]:
 def crawl(address: str, names: list[str]) -> tuple[dict[str, Visit], list[str]]:
     """Visits of the pages in a browser of this thread's own, and what is wrong with them."""
     visits, complaints = {}, []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+    with open_chromium() as browser:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         for name in names:
             page = context.new_page()
@@ -188,7 +179,6 @@ def crawl(address: str, names: list[str]) -> tuple[dict[str, Visit], list[str]]:
             page.evaluate(PLAIN)
             complaints += [f"{name}: {complaint}" for complaint in (*visits[name].complaints, *violations(page))]
             page.close()
-        browser.close()
     return visits, complaints
 
 

@@ -14,13 +14,11 @@ from typing import Iterator
 
 import numpy as np
 import pytest
-from pages import FLAGS, serve
+from pages import open_chromium, serve
 
 from mage_edu.evaluate import bootstrap_interval
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the browser tests need the development environment: make install"
-)
+pytest.importorskip("playwright.sync_api", reason="the browser tests need the development environment: make install")
 
 pytestmark = pytest.mark.browser
 
@@ -62,13 +60,8 @@ def address(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def chromium():
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.fail("there is no `chromium`; on Debian, as root: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
+    with open_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

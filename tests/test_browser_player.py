@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from pages import AGENTS, FLAGS, LINEAR, copy_agent, episode, serve
+from pages import AGENTS, LINEAR, copy_agent, episode, open_chromium, serve
 
 from mage_edu import web
 
 pytestmark = pytest.mark.browser
-sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
+pytest.importorskip("playwright.sync_api")
 
 STEPS = 1000
 
@@ -52,10 +51,8 @@ def site(tmp_path_factory) -> Site:
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+    with open_chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ Who changes a sentence changes its entry; the message of the test names the numb
 
 from __future__ import annotations
 
-import csv
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
@@ -25,6 +25,9 @@ from scipy.stats import t as student
 from mage_edu.evaluate import bootstrap_interval, difference_interval
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+import curves  # noqa: E402
+
 RESULTS = "docs/pages/results.md"
 NUMBER = re.compile(r"(?<![\w.\-\N{MINUS SIGN}])[-\N{MINUS SIGN}]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w|\.\d)")
 HIDDEN = re.compile(
@@ -37,11 +40,10 @@ class Runs:
 
     def __init__(self, path: str):
         self.path, self.found = path, {}
-        with (ROOT / "results" / path).open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                line = (row["env"], row["algorithm"], row["label"])
-                steps = self.found.setdefault(line, {}).setdefault(int(row["seed"]), {})
-                steps.setdefault(int(row["step"]), []).append(float(row["return"]))
+        for row in rows_of(path):
+            line = (row["env"], row["algorithm"], row["label"])
+            steps = self.found.setdefault(line, {}).setdefault(int(row["seed"]), {})
+            steps.setdefault(int(row["step"]), []).append(float(row["return"]))
 
     def line(
         self, algorithm: str, label: str | None = None, env: str | None = None
@@ -102,8 +104,7 @@ def with_interval(differences: np.ndarray) -> tuple[float, float, float]:
 
 
 def rows_of(path: str) -> list[dict[str, str]]:
-    with (ROOT / "results" / path).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return curves.read_rows(ROOT / "results" / path)
 
 
 cheetah, pole = Runs("halfcheetah/sweep.csv"), Runs("invertedpendulum/sweep.csv")
