@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .config import Config, make_config
+from .config import DEFAULT_ALGORITHM, Config, make_config
 from mage_edu.engine.build import (
     CriticBuilder,
     CriticLossFn,
@@ -427,7 +427,7 @@ class MAGEAgent(ActingAgent):
     """
 
     @ordinary_torch()
-    def __init__(self, env: str | gym.Env | Callable[..., gym.Env], algorithm: str = "mage", size: str = "laptop", seed: int = 0,
+    def __init__(self, env: str | gym.Env | Callable[..., gym.Env], algorithm: str = DEFAULT_ALGORITHM, size: str = "laptop", seed: int = 0,
                  out: str | Path | None = None, device: str = "auto", tensorboard: bool = False,
                  compile: bool | Literal["auto"] = "auto", data: str | Path | None = None, threads: int | None = None, **settings: Any):
         given, settings = split_given(settings)

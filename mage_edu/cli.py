@@ -24,7 +24,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 # %% ../nbs/engine/cli.ipynb #006-py
-from .config import ALGORITHMS, SIZES, Config, make_config
+from .config import ALGORITHMS, DEFAULT_ALGORITHM, SIZES, Config, make_config
 
 # %% ../nbs/engine/cli.ipynb #008-py
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def use_threads(threads: int | None) -> None:
 class Train:
     """Train one agent in a new run folder."""
     env: str = "HalfCheetah-v5"  # environment id, see `mage-edu envs`; any other that Gymnasium knows, or package:id, with learned reward
-    algorithm: str = "mage"  # mage, dyna-td3, td3 or one of their relatives in the table of algorithms
+    algorithm: str = DEFAULT_ALGORITHM  # mage-half, mage, td3 or one of their relatives in the table of algorithms
     size: str = "laptop"  # paper, laptop or tiny
     steps: int = 10_000  # environment steps
     seed: int = 0  # seeds every random generator of the run
@@ -302,7 +302,7 @@ def draw_diagnostics(run: Path) -> None:
 # %% ../nbs/engine/cli.ipynb #040-py
 def run_label(config: Config) -> str:
     """Algorithm, size and changed settings; runs that differ only in their seed have the same label."""
-    known = config.algorithm if config.algorithm in ALGORITHMS else "mage"  # somebody's own row: name its differences from mage
+    known = config.algorithm if config.algorithm in ALGORITHMS else DEFAULT_ALGORITHM  # somebody's own row: name its differences from the default
     table = make_config(known, config.size, seed=config.seed).to_dict() | {"algorithm": config.algorithm}
     changed = [f"{name}={value}" for name, value in config.to_dict().items() if value != table[name]]
     return " ".join([config.algorithm, config.size, *changed])
@@ -378,7 +378,7 @@ class Check:
 class Sweep:
     """Train environments x algorithms x overrides x seeds, several at once; finished runs are skipped."""
     envs: tuple[str, ...] = ("HalfCheetah-v5",)  # environment ids
-    algorithms: tuple[str, ...] = ("mage", "dyna-td3", "td3")  # algorithms
+    algorithms: tuple[str, ...] = (DEFAULT_ALGORITHM, "dyna-half", "td3")  # algorithms
     seeds: tuple[int, ...] = (0, 1, 2)  # seeds
     steps: int = 10_000  # environment steps of each run
     size: str = "laptop"  # paper, laptop or tiny

@@ -154,7 +154,7 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
         "the critic would learn nothing",
     ),
     "gradient of stored transitions": (
-        lambda d: new(real_share=1.0),
+        lambda d: new(algorithm="mage", real_share=1.0),
         ValueError,
         "nothing would be asked about its slope",
     ),

@@ -4,13 +4,17 @@ import dataclasses
 import inspect
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from mage_edu.config import ALGORITHMS, SIZES, Config, make_config
+from mage_edu.agent import MAGEAgent
+from mage_edu.cli import Sweep, Train
+from mage_edu.config import ALGORITHMS, DEFAULT_ALGORITHM, SIZES, Config, make_config
 from mage_edu.engine.storage import saved_settings
 from mage_edu.settings import Settings, unknown_name
 
+ROOT = Path(__file__).resolve().parent.parent
 FIELDS = dataclasses.fields(Config)
 NOT_ZERO = [
     field.name for field in FIELDS if field.metadata and (field.metadata["above"] == 0 or field.metadata["low"] == 1)
@@ -35,6 +39,15 @@ def test_layers_win_in_order():
     assert getattr(make_config("mage", "tiny"), name) == size_fields[name] != getattr(Config(), name)
     assert make_config("td3", "tiny").real_share == 1.0 and Config().real_share == 0.0
     assert make_config("td3", "tiny", real_share=0.25).real_share == 0.25
+
+
+def test_what_nobody_names_is_one_row_everywhere():
+    """In Python, on the command line, in `make train` and first in a sweep; the fields' own defaults stay the authors'."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert make_config().algorithm == Train().algorithm == Sweep().algorithms[0] == DEFAULT_ALGORITHM == "mage-half"
+    assert inspect.signature(MAGEAgent).parameters["algorithm"].default == DEFAULT_ALGORITHM
+    assert re.findall(r"^ALGORITHM \?= (\S+)$", makefile, re.MULTILINE) == [DEFAULT_ALGORITHM]
+    assert Config().to_dict() | {"size": "paper"} == make_config("mage", "paper").to_dict()
 
 
 def test_tables_name_fields_only():

@@ -205,15 +205,19 @@ def run(
     env_id: str, steps: int, seed: int, size: str, **settings
 ) -> tuple[MAGEAgent, dict[int, dict], list[list[tuple]], list[dict]]:
     """Train; the agent, the models by step, the transitions of every twin, and the rows of runs.csv."""
+    then = (
+        dict(updates_per_step=4, train_max_steps=0) if size == "laptop" else {}
+    )  # what the size was when the tables were made
     agent = MAGEAgent(
         env_id,
-        size=size,
+        "mage",
+        size,
         seed=seed,
         log_interval=TOGETHER,
         eval_interval=MARK,
         eval_episodes=3,
         dynamics_validation=0.1,
-        **settings,
+        **then | settings,
     )
     twins, recorded = [twin(agent, 10_000 + 100 * seed + number) for number in range(TWINS)], [[] for _ in range(TWINS)]
     kept, rows, worked = {}, [], [0.0]

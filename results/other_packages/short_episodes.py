@@ -35,7 +35,7 @@ SETTINGS = dict(
 
 def curve(steps: int, seed: int) -> list[tuple[int, float]]:
     """(step, mean return of five whole episodes) along a run with short ones."""
-    agent = MAGEAgent(lambda: gym.make(ENV, max_episode_steps=100), size="tiny", seed=seed, **SETTINGS)
+    agent = MAGEAgent(lambda: gym.make(ENV, max_episode_steps=100), "mage", "tiny", seed=seed, **SETTINGS)
     whole, points = Evaluator(lambda: limited(make_env(ENV), 1_000), 5, seed), []
 
     def look(agent, metrics):

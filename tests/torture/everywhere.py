@@ -5,7 +5,8 @@
 
 A run is left alone, and what its checkpoint of every step holds is digested: weights, moments, generators, statistics, rows,
 counters. Another run is loaded anew before every step, takes that one step, and has to leave the same checkpoint, byte for byte.
-So a run that is resumed once, wherever that is, ends as the one that was left alone. Compiled runs are loaded anew at a few steps only.
+So a run that is resumed once, wherever that is, ends as the one that was left alone. A compiled run is compiled anew each time, some
+eight seconds, so it is loaded anew at every `--compiled-every`th step.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ SETTINGS = dict(
 )
 ENV = "InvertedPendulum-v5"  # episodes of a few steps at first, which terminate
 CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (ENV, dict(algorithm=name)) for name in ALGORITHMS} | {
-    "mage, Pendulum-v1": ("Pendulum-v1", {}),
-    "mage, learned reward and termination": (ENV, dict(reward="learned", termination="learned")),
-    "mage, the simulator as model": (ENV, dict(model="simulator")),
-    "mage, training episodes cut": (ENV, dict(train_max_steps=7)),
-    "mage, bf16": (ENV, dict(precision="bf16")),
-    "mage, compiled": (ENV, dict(compile=True)),
+    "default, Pendulum-v1": ("Pendulum-v1", {}),
+    "default, learned reward and termination": (ENV, dict(reward="learned", termination="learned")),
+    "default, the simulator as model": (ENV, dict(model="simulator")),
+    "default, training episodes cut": (ENV, dict(train_max_steps=7)),
+    "default, bf16": (ENV, dict(precision="bf16")),
+    "default, compiled": (ENV, dict(compile=True)),
 }
 
 
@@ -92,10 +93,10 @@ def different(name: str, steps: int, cut_every: int = 1) -> tuple[int, list[int]
     return len(cuts), wrong
 
 
-def timed(work: tuple[str, int]) -> tuple[str, int, list[int], float]:
+def timed(work: tuple[str, int, int]) -> tuple[str, int, list[int], float]:
     """For a pool."""
-    (name, steps), begin = work, time.perf_counter()
-    count, wrong = different(name, steps, max(1, steps // 6) if CASES[name][1].get("compile") else 1)
+    (name, steps, compiled_every), begin = work, time.perf_counter()
+    count, wrong = different(name, steps, compiled_every if CASES[name][1].get("compile") else 1)
     return name, count, wrong, time.perf_counter() - begin
 
 
@@ -103,11 +104,12 @@ def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--compiled-every", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     failed = 0
     with multiprocessing.get_context("fork").Pool(options.workers, maxtasksperchild=1) as pool:
-        works = [(name, options.steps) for name in options.only]
+        works = [(name, options.steps, options.compiled_every) for name in options.only]
         for name, count, wrong, seconds in pool.imap_unordered(timed, works):
             print(f"{name}: {count} resumes in {seconds:.0f} s, {len(wrong)} different {wrong[:5]}", flush=True)
             failed += bool(wrong)
