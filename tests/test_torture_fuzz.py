@@ -6,6 +6,8 @@ import io
 import json
 import shutil
 import sys
+import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -55,12 +57,35 @@ def test_the_fuzzer_sees_what_it_is_to_see(monkeypatch):
         for expected, use in mistakes.items():
             reader = fuzz.Reader(true.name, true.file, use)
             data = files.whole[files.at / true.file].replace(b'"seed": 3', b'"seed": 4')
-            outcome = fuzz.one_case(files, reader, data, expected == "bytes of memory")
             if expected == "bytes of memory":  # the reader gives back another thing, which is the first to be told
                 files.prints[true.name] = fuzz.print_of(None)
-                outcome = fuzz.one_case(files, reader, data, True)
+            outcome = fuzz.measured(files, reader, data)
             assert expected in outcome.kind, (expected, outcome)
             assert outcome.is_fault
+
+
+def test_a_reader_is_timed_without_counting_its_memory_and_what_happens_once_is_no_fault():
+    calls = []
+
+    def slow_while_counted(at):
+        end = time.process_time() + 1.5 * tracemalloc.is_tracing()
+        while time.process_time() < end:
+            pass
+        return "the same"
+
+    def large_once(at):
+        calls.append(len(bytes(0 if calls else 20_000_000)))
+        return "the same"
+
+    with fuzz.prepared() as files:
+        true = fuzz.READERS["config.json"]
+        for use in (slow_while_counted, large_once):
+            files.prints[true.name] = fuzz.print_of("the same")
+            reader = fuzz.Reader(true.name, true.file, use, False)
+            assert fuzz.one_case(files, reader, files.whole[files.at / true.file], True).is_fault
+            calls.clear()
+            assert fuzz.measured(files, reader, files.whole[files.at / true.file]).kind == "loaded"
+    assert calls[0] > 0 and set(calls[1:]) == {0}
 
 
 @pytest.mark.parametrize(
