@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ENV ?= HalfCheetah-v5
 ALGORITHM ?= mage-half
 SIZE ?= laptop
-STEPS ?= 10000
+STEPS ?= 5000
 SEED ?= 0
 
 # What a shell may have set for another Python must not reach this one.
@@ -43,7 +43,7 @@ $(VENV)/.installed: setup.py settings.ini constraints.txt pyproject.toml
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	@touch $@
 
-train: install ## train MAGE on HalfCheetah-v5; prints where the curve and the video are
+train: install ## train mage-half on HalfCheetah-v5; prints where the curve and the video are
 	$(BIN)/mage-edu train --env $(ENV) --algorithm $(ALGORITHM) --size $(SIZE) --steps $(STEPS) --seed $(SEED) --video
 
 # One thread each: the workers share the cores, and a sum split over threads can differ in its last bits.
@@ -120,10 +120,10 @@ test-student: install ## run the student's lessons with the wheel in a fresh env
 docs-serve: docs ## build the site and serve it at http://127.0.0.1:8000, where its robots move
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs/html 8000
 
-# What the README shows; some four hours on two cores. Finished runs are skipped when it is called again.
+# The default beside two others, on the page of results; some four hours or more on two cores. Finished runs are skipped when it is called again.
 RESULTS_SWEEP = $(BIN)/mage-edu sweep --size laptop --workers 2
 BY_DEFAULT = $(RESULTS_SWEEP) --seeds 0 1 2 3 4 5 6 7 8 9 --overrides updates_per_step=8,train_max_steps=100
-results: install ## measure what the README shows again
+results: install ## measure the default, td3 and dyna-half again
 	$(BY_DEFAULT) --envs HalfCheetah-v5 --algorithms mage-half td3 dyna-half --steps 10000 --out runs/short
 	$(BY_DEFAULT) --envs InvertedPendulum-v5 --algorithms mage-half --steps 5000 --out runs/short-pole
 	cp runs/short/sweep.csv results/mixture/short_episodes.csv; cp runs/short/HalfCheetah-v5.png results/mixture/curves.png

@@ -27,7 +27,7 @@ def measure(size: str, compiled: bool, threads: int) -> dict[str, float]:
     from mage_edu import MAGEAgent
 
     agent = MAGEAgent(
-        "HalfCheetah-v5", "mage", size, warmup_steps=WARMUP, eval_interval=10**6, compile=compiled, threads=threads
+        "HalfCheetah-v5", size=size, warmup_steps=WARMUP, eval_interval=10**6, compile=compiled, threads=threads
     )
     agent.learn(WARMUP + (60 if size != "paper" else 4))
     wall, processor = time.perf_counter(), time.process_time()

@@ -12,10 +12,10 @@ from mage_edu.web import add_robot, fetch_engine, write_player
 LESSON = "nbs/course/01_robot.ipynb"
 SHOWN = ("untrained", "dyna-td3", "mage")  # folders of results/web
 BLOCK = """**The same robot, live.** Three actors from one start: nobody has trained the first; `dyna-td3` and `mage` have had 10,000 steps (HalfCheetah-v5,
-size `laptop`, seed 0; `make train` is the line of the last one). Push them, or slow them down.
+size `laptop` with 4 updates a step and whole training episodes, seed 0). Push them, or slow them down.
 
 <div class="mage-player" data-autoplay data-agents="{agents}">The robots are computed in this page, by JavaScript. Where they do not appear, the picture above shows
-two of them.</div>
+another two.</div>
 <link rel="stylesheet" href="../../player/player.css">
 <script type="module" src="../../player/player.js"></script>
 """

@@ -34,7 +34,7 @@ from mage_edu.engine.storage import RunFolder, evaluation_curve
 
 PROGRAMS, LONGEST = 1_000, 40  # steps in one program
 VARIANTS: dict[str, dict[str, Any]] = {
-    "mage": {},
+    "default": {},
     "td3": {"algorithm": "td3"},
     "learned": {"reward": "learned", "termination": "learned", "learned_width": 4, "learned_layers": 1},
 }
