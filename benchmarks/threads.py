@@ -58,6 +58,7 @@ def main() -> None:
     cases = [(size, size == "laptop", threads) for size in options.sizes for threads in options.threads]
     for size, compiled, threads in cases:
         measured(size, compiled, threads, 1)  # what the compiler makes is kept on the disk from here on
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     for repeat in range(options.repeats):
         for size, compiled, threads in cases:
@@ -66,8 +67,7 @@ def main() -> None:
                 names = {"size": size, "compiled": compiled, "threads": threads, "runs_at_once": at_once}
                 rows.append(names | {"repeat": repeat} | found)
                 print(rows[-1], flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(options.out, rows_as_text(list(COLUMNS), rows, header=True).encode())
+                write_atomic(options.out, rows_as_text(list(COLUMNS), rows, header=True).encode())
 
 
 if __name__ == "__main__":
