@@ -849,6 +849,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'mage_edu.engine.steps.environment_step': ( 'engine/steps.html#environment_step',
                                                                                    'mage_edu/engine/steps.py'),
                                        'mage_edu.engine.steps.in_env_units': ('engine/steps.html#in_env_units', 'mage_edu/engine/steps.py'),
+                                       'mage_edu.engine.steps.is_cut': ('engine/steps.html#is_cut', 'mage_edu/engine/steps.py'),
                                        'mage_edu.engine.steps.ready': ('engine/steps.html#ready', 'mage_edu/engine/steps.py'),
                                        'mage_edu.engine.steps.simulator_state': ( 'engine/steps.html#simulator_state',
                                                                                   'mage_edu/engine/steps.py'),

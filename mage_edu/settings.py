@@ -90,7 +90,7 @@ class Settings:
     # warm-up, memory, evaluation and logging
     warmup_steps: int = number(1_000, low=1)  # uniformly random actions before learning starts
     replay_capacity: int = number(100_000, low=1)  # transitions
-    train_max_steps: int = number(0, low=0)  # a training episode is cut here as by a time limit, and a new one begins; 0 leaves its end to the environment
+    train_max_steps: int = number(0, low=0)  # a training episode is cut here as by a time limit while no stored step has terminated; 0 cuts none
     eval_interval: int = number(1_000, low=1)  # environment steps between two evaluations
     eval_episodes: int = number(10, low=1)  # episodes per evaluation
     eval_max_steps: int = number(1_000, low=1)  # an evaluation episode ends here where the environment has no time limit of its own

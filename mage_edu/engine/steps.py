@@ -18,8 +18,8 @@ from ..loop import explore
 
 # %% auto #0
 __all__ = ['COMPARED', 'act', 'clip_to_bounds', 'in_env_units', 'choose_action', 'check_finite', 'world_values', 'check_formulas',
-           'check_promise', 'simulator_state', 'check_simulated', 'begin_episode', 'environment_step', 'ready',
-           'check_recorded', 'use_recorded']
+           'check_promise', 'simulator_state', 'check_simulated', 'begin_episode', 'is_cut', 'environment_step',
+           'ready', 'check_recorded', 'use_recorded']
 
 # %% ../../nbs/engine/steps.ipynb #step-05
 def act(learner: Learner, obs: np.ndarray) -> np.ndarray:
@@ -116,6 +116,12 @@ def begin_episode(learner: Learner, env: gym.Env) -> None:
     learner.episode_return, learner.episode_length, learner.episode_actions = 0.0, 0, []
 
 # %% ../../nbs/engine/steps.ipynb #step-18
+def is_cut(learner: Learner) -> bool:
+    """Whether the training episode is cut as by a time limit: it is long enough, and the task itself has ended none that is stored."""
+    long_enough = 0 < learner.config.train_max_steps <= learner.episode_length
+    return long_enough and not bool(learner.replay.data.terminated[: len(learner.replay)].any())
+
+
 def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     """Act once, store the transition, begin a new episode where one ended.
 
@@ -141,8 +147,7 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     learner.episode_actions.append(action)
     learner.episode_return += reward
     learner.episode_length += 1
-    cut = 0 < learner.config.train_max_steps <= learner.episode_length
-    if not (terminated or truncated or cut):
+    if not (terminated or truncated or is_cut(learner)):
         return {}
     ended = {"episode_return": learner.episode_return, "episode_length": learner.episode_length}
     try:

@@ -51,7 +51,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (ENV, dict(algorithm=name)
     "default, Pendulum-v1": ("Pendulum-v1", {}),
     "default, learned reward and termination": (ENV, dict(reward="learned", termination="learned")),
     "default, the simulator as model": (ENV, dict(model="simulator")),
-    "default, training episodes cut": (ENV, dict(train_max_steps=7)),
+    "default, training episodes cut": (
+        "Pendulum-v1",
+        dict(train_max_steps=7),
+    ),  # where a step terminates, nothing is cut
     "default, bf16": (ENV, dict(precision="bf16")),
     "default, compiled": (ENV, dict(compile=True)),
 }
