@@ -125,7 +125,7 @@ RESULTS_SWEEP = $(BIN)/mage-edu sweep --size laptop --workers 2
 BY_DEFAULT = $(RESULTS_SWEEP) --seeds 0 1 2 3 4 5 6 7 8 9 --overrides updates_per_step=8,train_max_steps=100
 results: install ## measure the default, td3 and dyna-half again
 	$(BY_DEFAULT) --envs HalfCheetah-v5 --algorithms mage-half td3 dyna-half --steps 10000 --out runs/short
-	$(BY_DEFAULT) --envs InvertedPendulum-v5 --algorithms mage-half --steps 5000 --out runs/short-pole
+	$(RESULTS_SWEEP) --seeds 0 1 2 3 4 5 6 7 8 9 --overrides updates_per_step=8,train_max_steps=0 --envs InvertedPendulum-v5 --algorithms mage-half --steps 5000 --out runs/short-pole
 	$(BIN)/mage-edu plot runs/short/HalfCheetah-v5/mage-half-*/seed-* runs/short/HalfCheetah-v5/td3-*/seed-* --out results/mixture/curves.png
 	cp runs/short/sweep.csv results/mixture/short_episodes.csv; cp runs/short-pole/sweep.csv results/mixture/invertedpendulum.csv
 

@@ -349,6 +349,7 @@ READINGS = [
 
 PLAIN = {  # numbers that are no result: the reason, and the pieces of text that they stand in
     RESULTS: [
+        ("settings of the default", r"makes 8 updates a step, and cuts training episodes after 100 steps where", r"Seeds of 100 and up chose this", r"shows seeds 0 to 9 on HalfCheetah-v5", r"Mean of 10 evaluation episodes, which pay 1,000 at most"),
         ("settings", r"size `laptop` as it was \(4 updates a step, whole training episodes\), seeds 0 to 4;", r"each the mean of 10 episodes", r"on seeds of 100 and up", r"; 1,000 is the most that an episode can pay",
          r"with whole training episodes, 8 updates a step, seeds 100 to 102, mean of 10 evaluation episodes", r"\(means of 10 episodes\)", r"default 64 states",
          r"\(`state_slope_weight` 1\)", r"Fresh seeds: 0 to 9", r"size `tiny`, seeds 0 to 2", r"\(seed 100 only\)", r"`td3` with seed 101"),
@@ -470,13 +471,14 @@ def test_what_is_said_in_words_holds_in_the_tables():
 
 
 # The tables of the page of results: which table of runs each stands under, and what its rows are called there.
-LINES = {"no noise on imagined actions": "imagined_noise=0.0", "no noise": "imagined_noise=0.0"}
+LINES = {"no noise on imagined actions": "imagined_noise=0.0", "no noise": "imagined_noise=0.0", "episodes cut": cut_after(100), "not cut": cut_after(0)}  # fmt: skip
 TABLES = {
     "halfcheetah/sweep.csv": cheetah,
     "invertedpendulum/sweep.csv": pole,
     "mixture/choosing.csv": choosing,
     "mixture/evidence.csv": evidence,
     "mixture/short_episodes.csv": short,
+    "mixture/invertedpendulum.csv": Runs("mixture/invertedpendulum.csv"),
 }
 
 
@@ -511,7 +513,7 @@ def cells_of(page: Page) -> Iterator[Cell]:
                 if not text.strip() or name in ("algorithm", "what it is"):
                     pass
                 elif name == "seeds":
-                    seeds = runs.seeds(algorithm)
+                    seeds = runs.seeds(algorithm, **({"label": label} if label else {}))
                     yield Cell(place, text, [seeds[0], seeds[-1]] if " to " in text else seeds)
                 elif name.startswith("mean at"):
                     yield Cell(place, text, [at(step).mean() for step in steps])
