@@ -11,6 +11,7 @@ import argparse
 import csv
 import os
 import platform
+import shlex
 import sys
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def versions() -> str:
 
 def called() -> str:
     """How this program is called."""
-    return " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    return shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:
