@@ -288,8 +288,8 @@ READINGS = [
     Reading(RESULTS, r"pairs: (\S+) at 3,000 steps \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\), (\S+) at 10,000 \((\S+) to (\S+)\)",
             lambda: [number for step in (3_000, 5_000, 10_000) for number in with_interval(evidence.paired("mage-half", "dyna-half", step))]),
     Reading(RESULTS, r"`mage-half` went from (\d+) to (\d+) at 5,000 steps with 100, and to (\d+) with 200; on seed 101 from (\d+) to (\d+) with 200",
-            lambda: (choosing.mean_of("mage-half", 102, 5_000), *(tried.mean_of("mage-half", 102, 5_000, label=cut_after(steps), env="HalfCheetah-v5") for steps in (100, 200)),
-                     choosing.mean_of("mage-half", 101, 5_000), tried.mean_of("mage-half", 101, 5_000, label=cut_after(200), env="HalfCheetah-v5"))),
+            lambda: (choosing.mean_of("mage-half", 102, 5_000), *(tried.mean_of("mage-half", 102, 5_000, label=cut_after(steps)) for steps in (100, 200)),
+                     choosing.mean_of("mage-half", 101, 5_000), tried.mean_of("mage-half", 101, 5_000, label=cut_after(200)))),
     Reading(RESULTS, r"`mage-half` gains (\S+) at 3,000 steps \((\S+) to (\S+)\) and (\S+) at 5,000 \((\S+) to (\S+)\), `td3` (\S+) \((\S+) to (\S+)\) and (\S+) \((\S+) to (\S+)\)\.",
             lambda: [number for name in ("mage-half", "td3") for step in (3_000, 5_000) for number in with_interval(apart(short, name, evidence, name, step))]),
     Reading(RESULTS, r"`td3` with the cut: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\), not decided; minus `td3` as it was: (\S+) \((\S+) to (\S+)\) and (\S+) \((\S+) to (\S+)\)\.",
@@ -509,11 +509,11 @@ def cells_of(page: Page) -> Iterator[Cell]:
             label = LINES[note] if note else None
             for name, text in zip(names, parts, strict=True):
                 steps = steps_in(name) or [last]
-                at = lambda step: runs.values(algorithm, step, **({"label": label} if label else {}))
+                at = lambda step: runs.values(algorithm, step, label=label)
                 if not text.strip() or name in ("algorithm", "what it is"):
                     pass
                 elif name == "seeds":
-                    seeds = runs.seeds(algorithm, **({"label": label} if label else {}))
+                    seeds = runs.seeds(algorithm, label=label)
                     yield Cell(place, text, [seeds[0], seeds[-1]] if " to " in text else seeds)
                 elif name.startswith("mean at"):
                     yield Cell(place, text, [at(step).mean() for step in steps])

@@ -5,8 +5,8 @@
 
 A run is left alone, and what its checkpoint of every step holds is digested: weights, moments, generators, statistics, rows,
 counters. Another run is loaded anew before every step, takes that one step, and has to leave the same checkpoint, byte for byte.
-So a run that is resumed once, wherever that is, ends as the one that was left alone. A compiled run is compiled anew each time, some
-eight seconds, so it is loaded anew at every `--compiled-every`th step.
+So a run that is resumed once, wherever that is, ends as the one that was left alone. A compiled run is compiled anew
+each time, which takes seconds.
 """
 
 from __future__ import annotations
@@ -51,10 +51,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (ENV, dict(algorithm=name)
     "default, Pendulum-v1": ("Pendulum-v1", {}),
     "default, learned reward and termination": (ENV, dict(reward="learned", termination="learned")),
     "default, the simulator as model": (ENV, dict(model="simulator")),
-    "default, training episodes cut": (
-        "Pendulum-v1",
-        dict(train_max_steps=7),
-    ),  # where a step terminates, nothing is cut
+    "default, training episodes cut": ("Pendulum-v1", dict(train_max_steps=7)),  # nothing is cut where steps terminate
     "default, bf16": (ENV, dict(precision="bf16")),
     "default, compiled": (ENV, dict(compile=True)),
 }
@@ -83,10 +80,10 @@ def states_of(env: str, settings: dict[str, Any], steps: int, cuts: list[int], f
     return found
 
 
-def different(name: str, steps: int, cut_every: int = 1) -> tuple[int, list[int]]:
+def different(name: str, steps: int) -> tuple[int, list[int]]:
     """The number of resumes of a case, and the steps whose checkpoint is not that of the run that was left alone."""
     env, settings = CASES[name]
-    cuts = list(range(cut_every, steps, cut_every))
+    cuts = list(range(1, steps))
     with scratch() as root:
         alone = states_of(env, settings, steps, [], root / "alone")
         cut = states_of(env, settings, steps, cuts, root / "cut")
@@ -96,10 +93,10 @@ def different(name: str, steps: int, cut_every: int = 1) -> tuple[int, list[int]
     return len(cuts), wrong
 
 
-def timed(work: tuple[str, int, int]) -> tuple[str, int, list[int], float]:
+def timed(work: tuple[str, int]) -> tuple[str, int, list[int], float]:
     """For a pool."""
-    (name, steps, compiled_every), begin = work, time.perf_counter()
-    count, wrong = different(name, steps, compiled_every if CASES[name][1].get("compile") else 1)
+    (name, steps), begin = work, time.perf_counter()
+    count, wrong = different(name, steps)
     return name, count, wrong, time.perf_counter() - begin
 
 
@@ -107,12 +104,11 @@ def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--compiled-every", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     failed = 0
     with multiprocessing.get_context("fork").Pool(options.workers, maxtasksperchild=1) as pool:
-        works = [(name, options.steps, options.compiled_every) for name in options.only]
+        works = [(name, options.steps) for name in options.only]
         for name, count, wrong, seconds in pool.imap_unordered(timed, works):
             print(f"{name}: {count} resumes in {seconds:.0f} s, {len(wrong)} different {wrong[:5]}", flush=True)
             failed += bool(wrong)

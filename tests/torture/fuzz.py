@@ -556,7 +556,8 @@ def main() -> int:
         with prepared() as files:
             reader = READERS[arguments.only]
             data = files.damaged(reader, arguments.case, arguments.seed)
-            print(data[:3000], len(data), measured(files, reader, data), sep="\n")
+            outcome = measured(files, reader, data)
+            print(data[:3000], len(data), outcome.kind, outcome.sentence, outcome.trace, sep="\n")
         return 0
     begun = time.perf_counter()
     found, faults = fuzz_in_parts(counts, arguments.seed, arguments.workers)
