@@ -153,8 +153,11 @@ sb3: install ## train our td3 beside Stable-Baselines3's TD3 again: results/sb3/
 bench: install ## measure how long updates take, beside the plain version, the machine's limit and Stable-Baselines3: results/speed
 	mkdir -p results/speed
 	$(BIN)/mage-edu bench --threads 2 --compile --precisions float32 bf16 --repeats 7 --out results/speed/bench.json
+	$(BIN)/mage-edu bench --algorithm mage-half --sizes laptop tiny --threads 1 --compile --precisions float32 bf16 --repeats 7 --out results/speed/bench_default.json
 	for part in profile products library compiling members buffer memory peers; do \
 	  $(BIN)/python benchmarks/speed.py $$part --out results/speed/$$part.csv || exit 1; done
+	$(BIN)/python benchmarks/speed.py first --out results/speed/first_minute.csv
+	$(BIN)/python benchmarks/threads.py --out results/speed/threads.csv
 
 clean: ## delete what building and testing leave behind; runs/ and .venv/ stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache _docs _handout _book _slides jupyter_execute

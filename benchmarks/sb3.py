@@ -93,14 +93,15 @@ def our_agent(env_id: str, setting: Setting, seed: int, **arguments: Any) -> MAG
     return MAGEAgent(env_id, "td3", "paper", seed, **our_settings(setting), **arguments)
 
 
-def their_model(env_id: str, setting: Setting, seed: int, widths: list[int] | None = None) -> Any:
-    """Stable-Baselines3's side, in the environment that our agent sees; what is not named here is its default."""
+def their_model(env_id: str, setting: Setting, seed: int, widths: list[int] | None = None, kind: Any = None) -> Any:
+    """Stable-Baselines3's side, in the environment that our agent sees; what is not named here is its default. `kind` is its TD3, or SBX's."""
     from stable_baselines3 import TD3
     from stable_baselines3.common.noise import NormalActionNoise
 
+    kind = kind or TD3
     env = make_env(env_id)
     act_dim = env.action_space.shape[0]
-    return TD3(
+    return kind(
         "MlpPolicy",
         env,
         learning_rate=setting.lr,

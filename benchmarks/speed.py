@@ -7,6 +7,7 @@
     python benchmarks/speed.py products --out results/speed/products.csv
     python benchmarks/speed.py library --out results/speed/library.csv
     python benchmarks/speed.py compiling --out results/speed/compiling.csv
+    python benchmarks/speed.py first --out results/speed/first_minute.csv
     python benchmarks/speed.py peers --out results/speed/peers.csv
 
 Each writes one small CSV. Nothing else should run on the machine meanwhile. Candidates alternate within one process; numbers are medians
@@ -22,6 +23,9 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Callable
 
@@ -221,6 +225,53 @@ class Compiling:
 
 
 @dataclass(frozen=True)
+class First:
+    """Seconds from the command to the first 1,000 steps of the run that `make train` makes, with an empty cache of compiled code and a filled one.
+
+    `before` is what comes before the first step (imports, building, compiling); `warm_up` are the steps, `evaluation` the episodes after them.
+    """
+
+    out: Path
+    env: str = "HalfCheetah-v5"
+    repeats: int = 2
+
+    def once(self, cache: str) -> dict[str, float]:
+        """One run, ended when it has written its first row of timings."""
+        run = "from mage_edu.cli import main; main()"
+        with tempfile.TemporaryDirectory() as folder:
+            timings = Path(folder) / "run" / "timings.csv"
+            arguments = ["train", "--env", self.env, "--steps", "5000", "--out", str(timings.parent)]
+            begin = time.perf_counter()
+            training = subprocess.Popen(
+                [sys.executable, "-c", run, *arguments],
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache},
+            )
+            while not timings.exists() or len(timings.read_text().splitlines()) < 2:
+                if training.poll() is not None:
+                    raise SystemExit("the run ended before its first 1,000 steps")
+                time.sleep(0.02)
+            total = time.perf_counter() - begin
+            header, row = (line.split(",") for line in timings.read_text().splitlines()[:2])
+            training.kill()
+            training.wait()
+        seen = {name: float(value) for name, value in zip(header, row)}
+        before = total - seen["seconds"]
+        warm_up = seen["seconds"] - seen["evaluation"]
+        return dict(seconds=total, before=before, warm_up=warm_up, evaluation=seen["evaluation"])
+
+    def run(self) -> None:
+        """Measure and write."""
+        rows = []
+        for repeat in range(self.repeats):
+            with tempfile.TemporaryDirectory() as cache:
+                for state in ("empty", "filled"):
+                    seconds = {name: round(value, 1) for name, value in self.once(cache).items()}
+                    rows.append(dict(cache=state, repeat=repeat) | seconds)
+        write_rows(self.out, rows)
+
+
+@dataclass(frozen=True)
 class Members:
     """Milliseconds of an update against the number of members, all of the same width."""
 
@@ -356,14 +407,18 @@ def with_widths(learner: Learner, widths: list[int]) -> Learner:
 
 @dataclass(frozen=True)
 class Peers:
-    """Gradient steps and environment steps per second of our td3 and Stable-Baselines3's TD3: same networks, batch 256, same settings."""
+    """Gradient steps and environment steps per second of our td3 and Stable-Baselines3's TD3: same networks, batch 256, same settings.
+
+    With SBX, which is TD3 in JAX (pip install sbx-rl; not among what the development environment brings), also of that. Its hundred gradient
+    steps are one compiled call, as ours would be on a GPU; its environment steps make one each, like the others'.
+    """
 
     out: Path
     threads: int = 2
     repeats: int = 7
 
-    def sides(self, widths: list[int]) -> tuple[Learner, Any, Any]:
-        """Ours (compiled), our environment, and theirs with a filled buffer."""
+    def sides(self, widths: list[int]) -> tuple[Learner, Any, dict[str, Any]]:
+        """Ours (compiled), our environment, and theirs with filled buffers, by name."""
         from sb3 import Setting, our_agent, their_model
 
         from mage_edu.engine.build import compile_learner
@@ -376,34 +431,35 @@ class Peers:
             environment_step(learner, agent.env)
         if not compile_learner(learner):
             raise SystemExit("torch.compile does not work here")
-        model = their_model("HalfCheetah-v5", setting, 0, widths)
-        model.learn(setting.warmup_steps + 10)
-        return learner, agent.env, model
+        kinds = {"stable_baselines3": None} | ({"sbx": import_module("sbx").TD3} if find_spec("sbx") else {})
+        models = {name: their_model("HalfCheetah-v5", setting, 0, widths, kind) for name, kind in kinds.items()}
+        for model in models.values():
+            model.learn(setting.warmup_steps + 10)
+        return learner, agent.env, models
 
     def run(self) -> None:
         """Measure and write."""
         settle(self.threads)
         rows = []
         for widths in ([256, 256], [400, 300]):
-            learner, env, model = self.sides(widths)
+            learner, env, models = self.sides(widths)
             hook = lambda table, made: True
             measures = {
                 "gradient steps": (
                     100,
                     lambda: [agent_update(learner) for _ in range(100)],
-                    lambda: model.train(gradient_steps=100, batch_size=256),
+                    lambda model: model.train(gradient_steps=100, batch_size=256),
                 ),
                 "environment steps": (
                     200,
                     lambda: train(learner, env, NoEvaluation(), 200, hook),
-                    lambda: model.learn(200, reset_num_timesteps=False),
+                    lambda model: model.learn(200, reset_num_timesteps=False),
                 ),
             }
             for name, (count, ours, theirs) in measures.items():
-                seconds = alternate(
-                    {"mage_edu": ours, "stable_baselines3": theirs, "stable_baselines3 with oneDNN": by_onednn(theirs)},
-                    self.repeats,
-                )
+                calls = {"mage_edu": ours} | {library: partial(theirs, model) for library, model in models.items()}
+                calls["stable_baselines3 with oneDNN"] = by_onednn(calls["stable_baselines3"])
+                seconds = alternate(calls, self.repeats)
                 for library, values in seconds.items():
                     ratio = statistics.median(other / mine for mine, other in zip(values, seconds["stable_baselines3"]))
                     rows.append(
@@ -426,6 +482,7 @@ if __name__ == "__main__":
             "products": Products,
             "library": Library,
             "compiling": Compiling,
+            "first": First,
             "members": Members,
             "buffer": Buffer,
             "memory": Memory,

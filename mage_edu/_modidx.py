@@ -215,6 +215,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'mage_edu.engine.bench.product_inputs': ( 'engine/bench.html#product_inputs',
                                                                                  'mage_edu/engine/bench.py'),
                                        'mage_edu.engine.bench.routes': ('engine/bench.html#routes', 'mage_edu/engine/bench.py'),
+                                       'mage_edu.engine.bench.target_products': ( 'engine/bench.html#target_products',
+                                                                                  'mage_edu/engine/bench.py'),
                                        'mage_edu.engine.bench.to_input': ('engine/bench.html#to_input', 'mage_edu/engine/bench.py'),
                                        'mage_edu.engine.bench.to_weights': ('engine/bench.html#to_weights', 'mage_edu/engine/bench.py'),
                                        'mage_edu.engine.bench.trained': ('engine/bench.html#trained', 'mage_edu/engine/bench.py'),

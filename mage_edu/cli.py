@@ -458,6 +458,7 @@ class Bench:
     sizes: tuple[str, ...] = tuple(SIZES)  # sizes to time
     repeats: int = 10  # rounds; the median over them is printed
     env: str = "HalfCheetah-v5"  # environment, for the dimensions
+    algorithm: str = "mage"  # as the paper has it, or one with its own share of stored transitions
     threads: int | None = None  # threads for torch; without it torch's own choice
     compile: FlagCreatePairsOff[bool] = False  # also time the compiled updates; compiling takes a minute or two
     precisions: tuple[str, ...] = ("float32",)  # float32, bf16 or both
@@ -469,7 +470,7 @@ class Bench:
 
         use_threads(self.threads)
         out = None if self.out is None else output_file(self.out, ".json")
-        bench(self.sizes, self.repeats, self.env, compile=self.compile, precisions=self.precisions, out=out)
+        bench(self.sizes, self.repeats, self.env, compile=self.compile, precisions=self.precisions, out=out, algorithm=self.algorithm)
         return 0
 
 # %% ../nbs/engine/cli.ipynb #053-py

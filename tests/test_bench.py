@@ -27,6 +27,11 @@ def test_rows_exist_and_are_positive():
     assert "tiny" in said[-1] and "% of limit" in said[-1]
 
 
+def test_an_algorithm_without_a_model_has_no_dynamics_batch():
+    rows = bench(["tiny"], repeats=1, env_id="Pendulum-v1", report=lambda line: None, algorithm="td3")
+    assert [row.part for row in rows[:3]] == ["update", "update", "step: environment"]
+
+
 def test_rows_are_kept_as_json(tmp_path):
     rows = bench(
         ["tiny"],
@@ -49,6 +54,12 @@ def test_rows_are_kept_as_json(tmp_path):
         ("mage-k", {}),
         ("dyna-td3", {}),
         ("mage-ddpg", {}),
+        ("td3", {}),
+        ("mage-half", {}),
+        ("dyna-half", {}),
+        ("mage-half", dict(real_share=0.9)),
+        ("mage-half", dict(gradient_on="imagined")),
+        ("mage-half", dict(gradient_on="stored")),
         ("mage", dict(critic_layers=3, actor_layers=1, members=4)),
     ],
 )
@@ -61,14 +72,18 @@ def test_the_products_counted_from_shapes_are_those_that_are_computed(algorithm,
         for _ in range(learner.config.policy_delay):
             agent_update(learner)
     assert flops(update_products(learner.config, 18, 6)) == counter.get_total_flops()
+    if not learner.config.learns_model:
+        return
     with FlopCounterMode(display=False) as counter:
         dynamics_batches(learner, 1)
     assert flops(batch_products(learner.config, 18, 6)) == counter.get_total_flops()
 
 
 def test_products_that_are_not_counted_are_refused():
-    with pytest.raises(ValueError, match="td3: products are counted for real_share=0"):
-        update_products(make_config("td3", "tiny"), 18, 6)
+    with pytest.raises(ValueError, match="mve-td3: products are counted for horizon=1"):
+        bench(["tiny"], algorithm="mve-td3")
+    with pytest.raises(ValueError, match="Did you mean 'mage'"):
+        bench(["tiny"], algorithm="mago")
 
 
 def test_an_unknown_precision_is_refused_before_measuring():

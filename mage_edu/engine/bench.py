@@ -2,9 +2,9 @@
 
 # %% auto #0
 __all__ = ['DTYPES', 'alternate', 'plain_update', 'filled_learner', 'Product', 'forward', 'to_input', 'to_weights', 'trained',
-           'critic_products', 'update_products', 'batch_products', 'flops', 'dynamics_batches', 'product_inputs',
-           'routes', 'best_seconds', 'limit_seconds', 'BenchRow', 'variants', 'prepared', 'turn', 'bench_size',
-           'NoEvaluation', 'bench_step', 'bench_table', 'conditions', 'bench']
+           'critic_products', 'target_products', 'update_products', 'batch_products', 'flops', 'dynamics_batches',
+           'product_inputs', 'routes', 'best_seconds', 'limit_seconds', 'BenchRow', 'variants', 'prepared', 'turn',
+           'bench_size', 'NoEvaluation', 'bench_step', 'bench_table', 'conditions', 'bench']
 
 # %% ../../nbs/engine/bench.ipynb #010-py
 import itertools
@@ -76,15 +76,16 @@ def plain_update(learner: Learner) -> None:
         polyak_update(learner.target_critic, learner.critic, config.polyak)
 
 # %% ../../nbs/engine/bench.ipynb #020-py
-def filled_learner(size: str, env_id: str, seed: int, transitions: int = 1_000, **settings: Any) -> Learner:
-    """A fresh `mage` learner of a named size, with `transitions` random steps in its replay and its statistics set."""
+def filled_learner(size: str, env_id: str, seed: int, transitions: int = 1_000, algorithm: str = "mage", **settings: Any) -> Learner:
+    """A fresh learner of a named size, with `transitions` random steps in its replay and its statistics set."""
     env = make_env(env_id)
-    config = make_config("mage", size, seed=seed, **{"warmup_steps": transitions, "replay_capacity": transitions, **settings})
+    config = make_config(algorithm, size, seed=seed, **{"warmup_steps": transitions, "replay_capacity": transitions, **settings})
     learner = build_learner(config, env)
     for _ in range(transitions):
         environment_step(learner, env)
     env.close()
-    learner.dynamics.set_normalizer(learner.normalizer)
+    if config.learns_model:
+        learner.dynamics.set_normalizer(learner.normalizer)
     return learner
 
 # %% ../../nbs/engine/bench.ipynb #023a-py
@@ -132,22 +133,36 @@ def critic_products(config: Config, inputs: int, act_dim: int) -> list[Product]:
     return products + to_input(twins, n, chain) + forward(twins, n, chain) + to_weights(twins, n, chain)  # the slope, and its derivatives
 
 
-def update_products(config: Config, obs_dim: int, act_dim: int) -> Counter[Product]:
-    """The products of `policy_delay` agent updates with imagined targets, one of which moves the actor.
+def target_products(config: Config, obs_dim: int, act_dim: int, samples: int, stored: bool) -> list[Product]:
+    """The target of that many samples, stored or imagined, and where its slope is wanted the way back to the first action."""
+    twins, share = 2 if config.twin else 1, (config.members, samples // config.members)
+    actor = [obs_dim] + [config.actor_width] * config.actor_layers + [act_dim]
+    critic = [obs_dim + act_dim] + [config.critic_width] * config.critic_layers + [1]
+    model = [obs_dim + act_dim] + [config.dynamics_width] * config.dynamics_layers + [2 * obs_dim]
+    slope = config.stored_slope if stored else config.imagined_slope
+    imagined = slope if stored else config.horizon  # what happened needs the model for its slope only
+    products = [] if stored else forward(1, samples, actor)
+    for direction in (forward, to_input) if slope else (forward,):
+        steps = imagined * direction(*share, model) + config.horizon * direction(1, samples, actor)
+        products += steps + direction(twins, samples, critic)
+    return products
 
-    Raises `ValueError` for stored transitions, a mix over horizons, an actor that looks ahead, or a state-slope.
+
+def update_products(config: Config, obs_dim: int, act_dim: int) -> Counter[Product]:
+    """The products of `policy_delay` agent updates, one of which moves the actor.
+
+    Raises `ValueError` for stored transitions with a horizon above 1, a mix over horizons, an actor that looks ahead, inferred noise, or a state-slope.
     """
-    if config.real_share > 0.0 or config.horizon_mix != 1.0 or config.actor_horizon > 0 or config.state_slope:
-        raise ValueError(f"{config.algorithm}: products are counted for real_share=0, horizon_mix=1, actor_horizon=0 and state_slope_weight=0 only.")
+    longer = config.horizon > 1 and (config.real_share > 0.0 or config.horizon_mix != 1.0)
+    if longer or config.actor_horizon > 0 or config.state_slope or config.stored_noise != "zero":
+        raise ValueError(f"{config.algorithm}: products are counted for horizon=1 (or real_share=0 and horizon_mix=1), actor_horizon=0, "
+                         "stored_noise='zero' and state_slope_weight=0 only.")
     inputs, n, twins = obs_dim + act_dim, config.batch_size, 2 if config.twin else 1
     actor = [obs_dim] + [config.actor_width] * config.actor_layers + [act_dim]
     critic = [inputs] + [config.critic_width] * config.critic_layers + [1]
-    model = [inputs] + [config.dynamics_width] * config.dynamics_layers + [2 * obs_dim]
-    share = config.members, n // config.members
-    directions = (forward, to_input) if config.gradient_weight > 0.0 else (forward,)
-    target = forward(1, n, actor)
-    for direction in directions:
-        target += config.horizon * (direction(*share, model) + direction(1, n, actor)) + direction(twins, n, critic)
+    count = config.stored_count(n)
+    target = [product for samples, stored in ((count, True), (n - count, False)) if samples
+              for product in target_products(config, obs_dim, act_dim, samples, stored)]
     actor_products = trained(1, n, actor) + forward(twins, n, critic) + to_input(twins, n, critic)
     return Counter(config.policy_delay * (target + critic_products(config, inputs, act_dim)) + actor_products)
 
@@ -256,17 +271,17 @@ def turn(call: Callable[[], object], at_least: float = 0.1) -> tuple[Callable[[]
 
 
 def bench_size(size: str, env_id: str, repeats: int, seed: int = 0, compile: bool = False,
-               precisions: Iterable[str] = ("float32",)) -> list[BenchRow]:
+               precisions: Iterable[str] = ("float32",), algorithm: str = "mage") -> list[BenchRow]:
     """Time agent updates and dynamics batches of every version at a named size, and their limits, alternating in one process."""
-    learners = {variant: prepared(size, env_id, seed, *variant) for variant in variants(compile, precisions)}
+    learners = {variant: prepared(size, env_id, seed, *variant, algorithm=algorithm) for variant in variants(compile, precisions)}
     some = next(iter(learners.values()))
     config, dims = some.config, (some.replay.data.obs.shape[1], some.replay.data.action.shape[1])
-    work = {"update": update_products(config, *dims), "dynamics batch": batch_products(config, *dims)}
+    work = {"update": update_products(config, *dims)} | ({"dynamics batch": batch_products(config, *dims)} if config.learns_model else {})
     calls: dict[Any, Callable[[], object]] = {}
     for (version, precision), learner in learners.items():
         update = plain_update if version == "plain" else agent_update
         calls["update", version, precision] = lambda u=update, l=learner: [u(l) for _ in range(config.policy_delay)]
-        if version != "plain":
+        if version != "plain" and config.learns_model:
             calls["dynamics batch", version, precision] = lambda l=learner: dynamics_batches(l, 1)
     turns = {name: turn(call) for name, call in calls.items()}
     limits: dict[Any, list[float]] = {(part, precision): [] for part in work for precision in dict.fromkeys(precision for _, precision in learners)}
@@ -289,10 +304,11 @@ class NoEvaluation:
         return [0.0]
 
 
-def bench_step(size: str, env_id: str, repeats: int, seed: int = 0, compile: bool = False, precision: str = "float32") -> list[BenchRow]:
+def bench_step(size: str, env_id: str, repeats: int, seed: int = 0, compile: bool = False, precision: str = "float32",
+               algorithm: str = "mage") -> list[BenchRow]:
     """Milliseconds of a training step in each part of the loop, after the warm-up; every round is one training interval of the ensemble."""
-    version, steps, env = "compiled" if compile else "eager", make_config("mage", size).dynamics_interval, make_env(env_id)
-    learner = prepared(size, env_id, seed, version, precision, eval_interval=steps, log_interval=steps)
+    version, steps, env = "compiled" if compile else "eager", make_config(algorithm, size).dynamics_interval, make_env(env_id)
+    learner = prepared(size, env_id, seed, version, precision, eval_interval=steps, log_interval=steps, algorithm=algorithm)
     learner.obs, rows = None, []  # the environment is a new one
 
     def hook(table: str, made: list[dict[str, float]]) -> bool:
@@ -326,18 +342,18 @@ def bench_table(rows: Iterable[BenchRow]) -> str:
     return "\n".join(lines)
 
 # %% ../../nbs/engine/bench.ipynb #035-py
-def conditions(env_id: str, repeats: int, seed: int) -> dict[str, Any]:
+def conditions(env_id: str, repeats: int, seed: int, algorithm: str) -> dict[str, Any]:
     """What the numbers depend on: versions, threads, the processor's instructions, and how they were measured."""
-    return {"env": env_id, "repeats": repeats, "seed": seed, "threads": torch.get_num_threads(), "torch": torch.__version__,
+    return {"algorithm": algorithm, "env": env_id, "repeats": repeats, "seed": seed, "threads": torch.get_num_threads(), "torch": torch.__version__,
             "onednn_keeps_float32": onednn_keeps_float32(), "instructions": torch.backends.cpu.get_cpu_capability()}
 
 
 def bench(sizes: Iterable[str] = tuple(SIZES), repeats: int = 10, env_id: str = "HalfCheetah-v5", seed: int = 0,
           report: Callable[[str], None] = print, compile: bool = False, precisions: Iterable[str] = ("float32",),
-          out: str | Path | None = None) -> list[BenchRow]:
+          out: str | Path | None = None, algorithm: str = "mage") -> list[BenchRow]:
     """Time every named size, report the table, and return its rows; `out` names a JSON file to write them to.
 
-    Uses as many threads as torch is set to. Raises `ValueError` for an unknown size or precision, or fewer than one repeat.
+    Uses as many threads as torch is set to. Raises `ValueError` for an unknown size, precision or algorithm, one whose products are not counted, or fewer than one repeat.
     """
     sizes, precisions = list(sizes), list(precisions)
     for kind, names, known in (("size", sizes, SIZES), ("precision", precisions, DTYPES)):
@@ -346,11 +362,13 @@ def bench(sizes: Iterable[str] = tuple(SIZES), repeats: int = 10, env_id: str = 
                 raise ValueError(unknown_name(kind, name, list(known)))
     if repeats < 1:
         raise ValueError(f"repeats={repeats}: expected a whole number of at least 1.")
+    for size in sizes:
+        update_products(make_config(algorithm, size), 1, 1)  # refused before any time is spent
     rows: list[BenchRow] = []
     for size in sizes:
-        rows += bench_size(size, env_id, repeats, seed, compile, precisions)
-        rows += bench_step(size, env_id, max(2, repeats // 3), seed, compile, precisions[0])
-    described = conditions(env_id, repeats, seed)
+        rows += bench_size(size, env_id, repeats, seed, compile, precisions, algorithm)
+        rows += bench_step(size, env_id, max(2, repeats // 3), seed, compile, precisions[0], algorithm)
+    described = conditions(env_id, repeats, seed, algorithm)
     report(", ".join(f"{name} {value}" for name, value in described.items()))
     report(bench_table(rows))
     if out is not None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import types
 import warnings
 from contextlib import contextmanager
@@ -66,17 +67,17 @@ def compiled(function: Callable[..., Any], device_type: str = "cpu") -> Callable
     return call
 
 # %% ../../nbs/engine/kernels.ipynb #009b-py
-def rates(step: Tensor, lr: float, betas: tuple[float, float], eps: float, rectified: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """(plain, adaptive, tiny) at a step number t: a weight moves by -mean times adaptive / (sqrt(square) + tiny) where adaptive > 0, else by -mean times plain."""
-    t, (beta1, beta2) = step.double(), betas
-    plain, correction = lr / (1.0 - beta1**t), torch.sqrt(1.0 - beta2**t)
+def rates(t: float, lr: float, betas: tuple[float, float], eps: float, rectified: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """(plain, adaptive, tiny) at step t: a weight moves by -mean times adaptive / (sqrt(square) + tiny) where adaptive > 0, else by -mean times plain."""
+    number = lambda value: torch.tensor(value, dtype=dtype)
+    beta1, beta2 = betas
+    plain, correction = lr / (1.0 - beta1**t), math.sqrt(1.0 - beta2**t)
     if not rectified:
-        return plain.to(dtype), (plain * correction).to(dtype), (eps * correction).to(dtype)
+        return number(plain), number(plain * correction), number(eps * correction)
     most = 2.0 / (1.0 - beta2) - 1.0
     length = most - 2.0 * t * beta2**t / correction**2
-    ratio = (length - 4.0) * (length - 2.0) * most / ((most - 4.0) * (most - 2.0) * length)
-    adaptive = torch.where(length > 5.0, plain * correction * torch.sqrt(ratio.clamp(min=0.0)), 0.0)
-    return plain.to(dtype), adaptive.to(dtype), torch.full_like(t, eps).to(dtype)
+    ratio = (length - 4.0) * (length - 2.0) * most / ((most - 4.0) * (most - 2.0) * length) if length > 5.0 else 0.0
+    return number(plain), number(plain * correction * math.sqrt(ratio)), number(eps)
 
 
 def optimizer_step(parameters: Sequence[Tensor], gradients: Sequence[Tensor], means: Sequence[Tensor], squares: Sequence[Tensor],
@@ -103,7 +104,7 @@ def fused_apply(step_of: Callable[..., None]) -> Callable[..., None]:
             return apply_gradients(gradients, optimizer, grad_clip)
         states = [optimizer.state[parameter] for parameter in parameters]
         torch._foreach_add_([state["step"] for state in states], 1.0)
-        now = rates(states[0]["step"], group["lr"], group["betas"], group["eps"], rectified, parameters[0].dtype)
+        now = rates(states[0]["step"].item(), group["lr"], group["betas"], group["eps"], rectified, parameters[0].dtype)
         step_of(parameters, gradients, [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states], now, group["betas"],
                 1.0 - group["lr"] * group["weight_decay"], grad_clip)
 
