@@ -157,7 +157,7 @@ bench: install ## measure how long updates take, beside the plain version, the m
 	for part in profile products library compiling members buffer memory peers; do \
 	  $(BIN)/python benchmarks/speed.py $$part --out results/speed/$$part.csv || exit 1; done
 	$(BIN)/python benchmarks/speed.py first --out results/speed/first_minute.csv
-	$(BIN)/python benchmarks/threads.py --out results/speed/threads.csv
+	$(BIN)/python benchmarks/threads.py --repeats 1 --out results/speed/threads.csv
 
 clean: ## delete what building and testing leave behind; runs/ and .venv/ stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache _docs _handout _book _slides jupyter_execute

@@ -193,6 +193,16 @@ def per_second(widths: str, library: str) -> float:
     return float(row["per_second"])
 
 
+def step_ms(size: str, threads: int, at_once: int) -> float:
+    """Milliseconds of a training step with so many threads, of so many runs at once."""
+    (row,) = [
+        row
+        for row in rows_of("speed/threads.csv")
+        if (row["size"], row["threads"], row["runs_at_once"]) == (size, str(threads), str(at_once))
+    ]
+    return float(row["milliseconds"])
+
+
 def half_width(env: str, step: str) -> float:
     """Half the interval of the difference between two libraries' td3."""
     rows = [row for row in rows_of("sb3/returns.csv") if (row["env"], row["step"]) == (env, step)]
@@ -325,6 +335,12 @@ READINGS = [
     Reading("nbs/appendix/known_and_learned.ipynb", r"cosines of (\S+), (\S+) and (\S+)\); its", lambda: learned_at("Pusher-v5", "reward_slope_cosine", "500")),
     Reading("nbs/appendix/known_and_learned.ipynb", r"its \$R\^2\$ reaches about (\S+) at 1,000 steps", lambda: [min(learned_at("Pusher-v5", "reward_r2", "1000"))]),
     Reading("nbs/appendix/known_and_learned.ipynb", r"Hopper's recall of (\S+) is two of three", lambda: [min(learned_at("Hopper-v5", "termination_recall", "2000"))]),
+    *(Reading("docs/pages/classroom.md", rf"\| `{size}` \| {threads} \| (\S+) \| (\S+) \|",
+              lambda size=size, threads=threads: [step_ms(size, threads, 1), step_ms(size, threads, 2)]) for size in ("tiny", "laptop") for threads in (1, 2)),
+    Reading("docs/pages/classroom.md", r"a neighbour costs a run (\d+) % of its time at `tiny` and (\d+) % at `laptop`",
+            lambda: [100 * step_ms(size, 1, 2) / step_ms(size, 1, 1) - 100 for size in ("tiny", "laptop")]),
+    Reading("docs/pages/classroom.md", r"take (\S+) and (\S+) times as long as with one each", lambda: [step_ms(size, 2, 2) / step_ms(size, 1, 2) for size in ("tiny", "laptop")]),
+    Reading("docs/pages/classroom.md", r"it takes (\d+) % of the time", lambda: [100 * step_ms("laptop", 2, 1) / step_ms("laptop", 1, 1)]),
     Reading("nbs/appendix/why_fast.ipynb", r"reaches (\d+) % of it in float32 and (\d+) % in bfloat16",
             lambda: [100 * bench("paper", "update", "compiled", precision, "fraction") for precision in ("float32", "bf16")]),
     Reading("nbs/appendix/why_fast.ipynb", r"a dynamics batch (\d+) % and (\d+) %, the update at `laptop` (\d+) % in float32",
@@ -334,9 +350,9 @@ READINGS = [
                                                     (bench("paper", "update", "eager", "float32"), bench("paper", "update", "compiled", "float32")),
                                                     (bench("paper", "update", "compiled", "float32"), bench("paper", "update", "compiled", "bf16")),
                                                     (bench("paper", "update", "eager", "float32"), bench("paper", "update", "eager", "bf16")))]),
-    Reading("nbs/appendix/why_fast.ipynb", r"factors are (\S+) \(256 units\) and (\S+) \(400 and 300\)",
-            lambda: [per_second(widths, "mage_edu") / per_second(widths, "stable_baselines3 with oneDNN") for widths in ("256x256", "400x300")]),
-    Reading("nbs/appendix/why_fast.ipynb", r"16 members cost (\d+) % more than one",
+    Reading("nbs/appendix/why_fast.ipynb", r"one compiled call: (\d+) % more of them a second than we with 256 units, (\d+) % more with 400 and 300",
+            lambda: [100 * per_second(widths, "sbx") / per_second(widths, "mage_edu") - 100 for widths in ("256x256", "400x300")]),
+    Reading("nbs/appendix/why_fast.ipynb", r"at `paper` 16 members cost (\d+) % more than one",
             lambda: [100 * float(row["ratio_to_one"]) - 100 for row in rows_of("speed/members.csv") if (row["size"], row["members"]) == ("paper", "16")]),
     Reading("nbs/appendix/family.ipynb", r"here it does in (\d+)\.", lambda: [pairs_apart()]),
     Reading("nbs/appendix/family.ipynb", r"are (\d+) to (\d+) below `td3` and `mage`, where seeds differ by (\d+) at most", distances),
@@ -379,7 +395,7 @@ PLAIN = {  # numbers that are no result: the reason, and the pieces of text that
     "nbs/course/02_hundred_lines.ipynb": [("a step", r"after 5,000 steps")],
     "nbs/course/18_reality_and_imagination.ipynb": [("settings", r"mean of 10 episodes")],
     "nbs/appendix/hard_tasks.ipynb": [("seeds", r"with seeds 0 and 1 at most", r"in seed 2's")],
-    "nbs/appendix/why_fast.ipynb": [("the sides of matrices", r"From sides of 256 on oneDNN is about twice as fast, at 128 equal"), ("a setting", r"batch 256, two threads")],
+    "nbs/appendix/why_fast.ipynb": [("the sides of matrices", r"From sides of 256 on oneDNN is a little faster", r"its MKL from 256 on"), ("a setting", r"batch 256, two threads"), ("a step", r"to its first 1,000 steps")],
 }  # fmt: skip
 
 
