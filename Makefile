@@ -149,7 +149,7 @@ results-paper: install ## measure the learning curves of mage, dyna-td3 and td3 
 sb3: install ## train our td3 beside Stable-Baselines3's TD3 again: results/sb3/returns.csv
 	$(BIN)/python benchmarks/sb3.py --out runs/sb3 --table results/sb3/returns.csv
 
-# What the notebook nbs/appendix/why_fast shows; some ten minutes on two idle cores, and nothing else should run meanwhile.
+# What the notebook nbs/appendix/why_fast shows; half an hour or more on two idle cores, and nothing else should run meanwhile.
 bench: install ## measure how long updates take, beside the plain version, the machine's limit and Stable-Baselines3: results/speed
 	mkdir -p results/speed
 	$(BIN)/mage-edu bench --threads 2 --compile --precisions float32 bf16 --repeats 7 --out results/speed/bench.json

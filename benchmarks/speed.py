@@ -10,8 +10,8 @@
     python benchmarks/speed.py first --out results/speed/first_minute.csv
     python benchmarks/speed.py peers --out results/speed/peers.csv
 
-Each writes one small CSV. Nothing else should run on the machine meanwhile. Candidates alternate within one process; numbers are medians
-over rounds, and ratios are formed within a round.
+Each writes one small CSV. Nothing else should run on the machine meanwhile. In library, members, buffer and peers candidates alternate
+within one process, numbers are medians over rounds, and ratios are formed within a round; products takes the shortest time; the others measure once.
 """
 
 from __future__ import annotations
@@ -410,7 +410,7 @@ class Peers:
     """Gradient steps and environment steps per second of our td3 and Stable-Baselines3's TD3: same networks, batch 256, same settings.
 
     With SBX, which is TD3 in JAX (pip install sbx-rl; not among what the development environment brings), also of that. Its hundred gradient
-    steps are one compiled call, as ours would be on a GPU; its environment steps make one each, like the others'.
+    steps are one compiled call, ours are several for each; its environment steps make one each.
     """
 
     out: Path

@@ -1,6 +1,6 @@
 """What threads cost and gain: milliseconds a training step, alone on the machine and beside a second run.
 
-    python benchmarks/threads.py --out results/speed/threads.csv     # some ten minutes on two idle cores; nothing else should run
+    python benchmarks/threads.py --out results/speed/threads.csv     # twenty minutes on two idle cores, a third with --repeats 1; nothing else should run
 
 Each measurement is a process of its own that trains on HalfCheetah-v5: after the warm-up and the first rounds, the mean of so many
 steps, without evaluations. Of two at once the slower one counts. `--sizes`, `--threads` and `--repeats` say how much is measured.

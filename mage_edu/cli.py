@@ -460,7 +460,7 @@ class Bench:
     env: str = "HalfCheetah-v5"  # environment, for the dimensions
     algorithm: str = "mage"  # as the paper has it, or one with its own share of stored transitions
     threads: int | None = None  # threads for torch; without it torch's own choice
-    compile: FlagCreatePairsOff[bool] = False  # also time the compiled updates; compiling takes a minute or two
+    compile: FlagCreatePairsOff[bool] = False  # also time the compiled updates; compiling takes up to a minute for each size and precision
     precisions: tuple[str, ...] = ("float32",)  # float32, bf16 or both
     out: Path | None = None  # file for the rows (.json)
 

@@ -71,10 +71,18 @@ OTHERS = dict(
     [
         ("InvertedPendulum-v5", torch.float32, 1e-5, OURS),
         ("HalfCheetah-v5", torch.float64, 1e-9, OURS | AHEAD | CUT),
-        ("Pendulum-v1", torch.float64, 1e-9, OTHERS | MODEL),
+        pytest.param("Pendulum-v1", torch.float64, 1e-9, OTHERS | MODEL, marks=pytest.mark.slow),
         ("Hopper-v5", torch.float32, 1e-5, OURS | HALF),
-        ("Pendulum-v1", torch.float64, 1e-9, HALF | dict(horizon=2, stored_noise="inferred")),
-        ("InvertedPendulum-v5", torch.float64, 1e-9, OURS | HALF | dict(state_slope_weight=1.0)),
+        pytest.param(
+            "Pendulum-v1", torch.float64, 1e-9, HALF | dict(horizon=2, stored_noise="inferred"), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "InvertedPendulum-v5",
+            torch.float64,
+            1e-9,
+            OURS | HALF | dict(state_slope_weight=1.0),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_compiled_and_eager_updates_agree(env_id, dtype, limit, settings):
