@@ -208,6 +208,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                  'mage_edu/engine/bench.py'),
                                        'mage_edu.engine.bench.flops': ('engine/bench.html#flops', 'mage_edu/engine/bench.py'),
                                        'mage_edu.engine.bench.forward': ('engine/bench.html#forward', 'mage_edu/engine/bench.py'),
+                                       'mage_edu.engine.bench.layer_sizes': ('engine/bench.html#layer_sizes', 'mage_edu/engine/bench.py'),
                                        'mage_edu.engine.bench.limit_seconds': ( 'engine/bench.html#limit_seconds',
                                                                                 'mage_edu/engine/bench.py'),
                                        'mage_edu.engine.bench.plain_update': ('engine/bench.html#plain_update', 'mage_edu/engine/bench.py'),

@@ -2,9 +2,9 @@
 
 # %% auto #0
 __all__ = ['DTYPES', 'alternate', 'plain_update', 'filled_learner', 'Product', 'forward', 'to_input', 'to_weights', 'trained',
-           'critic_products', 'target_products', 'update_products', 'batch_products', 'flops', 'dynamics_batches',
-           'product_inputs', 'routes', 'best_seconds', 'limit_seconds', 'BenchRow', 'variants', 'prepared', 'turn',
-           'bench_size', 'NoEvaluation', 'bench_step', 'bench_table', 'conditions', 'bench']
+           'layer_sizes', 'critic_products', 'target_products', 'update_products', 'batch_products', 'flops',
+           'dynamics_batches', 'product_inputs', 'routes', 'best_seconds', 'limit_seconds', 'BenchRow', 'variants',
+           'prepared', 'turn', 'bench_size', 'NoEvaluation', 'bench_step', 'bench_table', 'conditions', 'bench']
 
 # %% ../../nbs/engine/bench.ipynb #010-py
 import itertools
@@ -123,9 +123,16 @@ def trained(members: int, n: int, sizes: list[int]) -> list[Product]:
     return forward(members, n, sizes) + to_input(members, n, sizes, columns=0) + to_weights(members, n, sizes)
 
 # %% ../../nbs/engine/bench.ipynb #023g-py
-def critic_products(config: Config, inputs: int, act_dim: int) -> list[Product]:
-    """Loss and gradients of the critics: the value, and where it is wanted the action-gradient."""
-    twins, n, sizes = 2 if config.twin else 1, config.batch_size, [inputs] + [config.critic_width] * config.critic_layers + [1]
+def layer_sizes(config: Config, obs_dim: int, act_dim: int) -> tuple[list[int], list[int], list[int]]:
+    """The widths from input to output of actor, critic and model."""
+    inputs = obs_dim + act_dim
+    return ([obs_dim] + [config.actor_width] * config.actor_layers + [act_dim], [inputs] + [config.critic_width] * config.critic_layers + [1],
+            [inputs] + [config.dynamics_width] * config.dynamics_layers + [2 * obs_dim])
+
+
+def critic_products(config: Config, sizes: list[int], act_dim: int) -> list[Product]:
+    """Loss and gradients of the critics, of these widths: the value, and where it is wanted the action-gradient."""
+    twins, n = 2 if config.twin else 1, config.batch_size
     products = trained(twins, n, sizes)
     if config.gradient_weight == 0.0:
         return products
@@ -136,14 +143,12 @@ def critic_products(config: Config, inputs: int, act_dim: int) -> list[Product]:
 def target_products(config: Config, obs_dim: int, act_dim: int, samples: int, stored: bool) -> list[Product]:
     """The target of that many samples, stored or imagined, and where its slope is wanted the way back to the first action."""
     twins, share = 2 if config.twin else 1, (config.members, samples // config.members)
-    actor = [obs_dim] + [config.actor_width] * config.actor_layers + [act_dim]
-    critic = [obs_dim + act_dim] + [config.critic_width] * config.critic_layers + [1]
-    model = [obs_dim + act_dim] + [config.dynamics_width] * config.dynamics_layers + [2 * obs_dim]
+    actor, critic, model = layer_sizes(config, obs_dim, act_dim)
     slope = config.stored_slope if stored else config.imagined_slope
-    imagined = slope if stored else config.horizon  # what happened needs the model for its slope only
+    model_steps = int(slope) if stored else config.horizon  # what happened needs the model for its slope only
     products = [] if stored else forward(1, samples, actor)
     for direction in (forward, to_input) if slope else (forward,):
-        steps = imagined * direction(*share, model) + config.horizon * direction(1, samples, actor)
+        steps = model_steps * direction(*share, model) + config.horizon * direction(1, samples, actor)
         products += steps + direction(twins, samples, critic)
     return products
 
@@ -157,20 +162,19 @@ def update_products(config: Config, obs_dim: int, act_dim: int) -> Counter[Produ
     if longer or config.actor_horizon > 0 or config.state_slope or config.stored_noise != "zero":
         raise ValueError(f"{config.algorithm}: products are counted for horizon=1 (or real_share=0 and horizon_mix=1), actor_horizon=0, "
                          "stored_noise='zero' and state_slope_weight=0 only.")
-    inputs, n, twins = obs_dim + act_dim, config.batch_size, 2 if config.twin else 1
-    actor = [obs_dim] + [config.actor_width] * config.actor_layers + [act_dim]
-    critic = [inputs] + [config.critic_width] * config.critic_layers + [1]
+    n, twins = config.batch_size, 2 if config.twin else 1
+    actor, critic, _ = layer_sizes(config, obs_dim, act_dim)
     count = config.stored_count(n)
     target = [product for samples, stored in ((count, True), (n - count, False)) if samples
               for product in target_products(config, obs_dim, act_dim, samples, stored)]
     actor_products = trained(1, n, actor) + forward(twins, n, critic) + to_input(twins, n, critic)
-    return Counter(config.policy_delay * (target + critic_products(config, inputs, act_dim)) + actor_products)
+    return Counter(config.policy_delay * (target + critic_products(config, critic, act_dim)) + actor_products)
 
 
 def batch_products(config: Config, obs_dim: int, act_dim: int) -> Counter[Product]:
     """The products of one training batch of the dynamics ensemble."""
-    sizes = [obs_dim + act_dim] + [config.dynamics_width] * config.dynamics_layers + [2 * obs_dim]
-    return Counter(trained(config.members, config.dynamics_batch_size, sizes))
+    *_, model = layer_sizes(config, obs_dim, act_dim)
+    return Counter(trained(config.members, config.dynamics_batch_size, model))
 
 
 def flops(products: Counter[Product]) -> int:
