@@ -16,10 +16,13 @@ from mage_edu.engine.kernels import (
     compiled,
     copied,
     fused_apply,
+    make_graphs,
     make_kernels,
     onednn_keeps_float32,
     onednn_pays,
     optimizer_step,
+    put_back,
+    update_steps,
 )
 from mage_edu.engine.rounds import agent_update, dynamics_update, refresh_normalizers
 from mage_edu.engine.steps import environment_step
@@ -89,15 +92,64 @@ def test_compiled_and_eager_updates_agree(env_id, dtype, limit, settings):
     config = make_config("mage", "tiny", warmup_steps=250, **settings)
     eager, compiled = filled(config, env_id, dtype), filled(config, env_id, dtype)
     start = {name: [p.detach().clone() for p in getattr(eager, name).parameters()] for name in NETWORKS}
-    assert compile_learner(compiled) and compiled.kernels.compiled
+    assert compile_learner(compiled) and compiled.kernels.compiled and compiled.graphs is not None
+    for name in NETWORKS[:4]:  # the trial left everything as it was
+        assert all(map(torch.equal, start[name], getattr(compiled, name).parameters())), name
+    assert not compiled.critic_optimizer.state and not compiled.actor_optimizer.state
     for learner in (eager, compiled):
-        agent_update(learner), agent_update(learner), dynamics_update(learner)  # the second moves the actor too
+        losses = agent_update(learner)
+        losses |= agent_update(learner) | dynamics_update(learner)  # the second moves the actor too
+        learner.recorder.losses(losses)
+    rows = [learner.recorder.row(0, 0) for learner in (eager, compiled)]
+    assert rows[0].keys() == rows[1].keys()
+    assert all(abs(rows[1][name] - value) <= 10.0 * limit * (1.0 + abs(value)) for name, value in rows[0].items())
     for name in NETWORKS:
         for before, a, b in zip(
             start[name], getattr(eager, name).parameters(), getattr(compiled, name).parameters(), strict=True
         ):
             assert not torch.equal(before, a) and not torch.equal(before, b), name
             assert (a - b).norm() <= limit * a.norm(), name
+
+
+@pytest.mark.parametrize(
+    "algorithm, settings",
+    [
+        ("mage-half", OURS),
+        ("td3", OTHERS),
+        ("mage", AHEAD | OURS),
+        ("mve-td3", {}),
+        ("mage", dict(policy_delay=3)),
+    ],
+)
+def test_the_two_halves_are_the_update_of_the_lesson(algorithm, settings):
+    """Seven updates before anything is compiled: the same draws, losses and weights, in float64."""
+    config = make_config(algorithm, "tiny", warmup_steps=250, **settings)
+    lesson, halves = (filled(config, "Hopper-v5", torch.float64) for _ in range(2))
+    halves.graphs = update_steps(halves.eager)
+    for _ in range(7):
+        ours, theirs = agent_update(halves), agent_update(lesson)
+        assert ours.keys() == theirs.keys() and all(
+            (ours[k] - v).abs() <= 1e-10 * (1 + v.abs()) for k, v in theirs.items()
+        )
+    for name in NETWORKS[:4]:
+        for a, b in zip(getattr(lesson, name).parameters(), getattr(halves, name).parameters(), strict=True):
+            assert (a - b).norm() <= 1e-11 * a.norm(), name
+    for name in ("update_generator", "exploration_generator"):
+        assert torch.equal(getattr(lesson, name).get_state(), getattr(halves, name).get_state())
+    assert torch.equal(lesson.replay.generator.get_state(), halves.replay.generator.get_state())
+
+
+def test_weights_are_put_back_even_where_the_block_fails():
+    learner = filled(make_config("td3", "tiny", warmup_steps=250), "Pendulum-v1", torch.float32)
+    before = [p.detach().clone() for network in learner.networks for p in network.parameters()]
+    with pytest.raises(ArithmeticError), put_back(learner.networks):
+        with torch.no_grad():
+            for network in learner.networks:
+                for p in network.parameters():
+                    p.add_(1.0)
+        raise ArithmeticError
+    after = [p for network in learner.networks for p in network.parameters()]
+    assert all(map(torch.equal, before, after)) and len(before) > 10
 
 
 @pytest.mark.slow
@@ -190,6 +242,7 @@ def test_when_products_go_to_the_other_library(settings, device_type, keeps, pay
     monkeypatch.setattr(kernels, "onednn_keeps_float32", lambda: keeps)
     config = make_config("mage", "tiny", **LARGE | settings)
     assert onednn_pays(config, device_type) is pays
+    assert all((graph.__qualname__ == "by_onednn.<locals>.call") is pays for graph in make_graphs(config, device_type))
     assert (make_kernels(config, device_type).critic_target is EAGER.critic_target) is (
         not pays and config.precision == "float32"
     )
@@ -226,7 +279,7 @@ def test_a_missing_compiler_is_told_and_the_run_goes_on(monkeypatch, tmp_path):
         match=r"torch.compile does not work here \(NoCompiler: no C\+\+ compiler and more lines\); training goes on",
     ):
         agent.learn(60)
-    assert agent.num_timesteps == 60 and agent.learner.kernels == EAGER
+    assert agent.num_timesteps == 60 and agent.learner.kernels == EAGER and agent.learner.graphs is None
     assert json.loads((tmp_path / "run" / "config.json").read_text())["compile"] is False
 
 
@@ -296,11 +349,15 @@ def test_the_fused_step_leaves_the_state_that_torch_would():
         assert all((a[name] - b[name]).norm() <= 1e-13 * a[name].norm() for name in ("exp_avg", "exp_avg_sq"))
 
 
-def test_other_optimizers_are_left_to_torch():
-    called = []
-    schedule = Schedule(torch.optim.SGD)
-    schedule.run(fused_apply(lambda *arguments: called.append(arguments)), 3)
-    assert not called
+def test_other_optimizers_are_refused_and_the_run_goes_on_without_compiling():
+    with pytest.raises(TypeError, match="SGD: the compiled step knows RAdam and AdamW"):
+        Schedule(torch.optim.SGD).run(fused_apply(optimizer_step), 1)
+    learner = filled(make_config("td3", "tiny", warmup_steps=250), "Pendulum-v1", torch.float32)
+    learner.critic_optimizer = torch.optim.SGD(learner.critic.parameters(), 1e-3)
+    with pytest.warns(UserWarning, match="SGD: the compiled step knows.*training goes on without it"):
+        assert not compile_learner(learner)
+    assert learner.graphs is None and not learner.kernels.compiled
+    agent_update(learner)
 
 
 def test_a_compiled_function_is_made_anew_for_other_shapes_numbers_and_objects(monkeypatch):

@@ -15,7 +15,7 @@ from ..config import Config
 from ..critic import Critic
 from ..dynamics import Dynamics
 from .environments import look_up
-from .kernels import EAGER, Kernels, Networks, make_kernels, tried_kernels, zero_transitions
+from .kernels import EAGER, Kernels, make_kernels, tried_kernels, zero_transitions
 from .learned import LearnedPart, LearnedReward, LearnedTermination
 from .learner import Learner, derive_seeds
 from .simulator import SimulatedDynamics, SimulatedReplay, SimulatedWorld
@@ -324,12 +324,9 @@ def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cp
 
 # %% ../../nbs/engine/build.ipynb #buil-20
 def compile_learner(learner: Learner) -> bool:
-    """Give the learner compiled kernels, tried out on zeros; whether that worked. Takes seconds from the cache, a minute or more the first time."""
-    networks = Networks(learner.world, learner.actor, learner.critic, learner.target_actor, learner.target_critic)
-    config = learner.config
-    optimizers = {learner.actor_optimizer: config.grad_clip, learner.critic_optimizer: config.grad_clip}
-    if config.uses_model:
-        optimizers[learner.dynamics_optimizer] = config.dynamics_grad_clip
-    kernels = tried_kernels(config, networks, learner.replay.data, optimizers, learner.eager)
-    learner.kernels = kernels or learner.kernels
-    return kernels is not None
+    """Give the learner compiled kernels and graphs, tried out before; whether that worked. Takes seconds from the cache, a minute or more the first time."""
+    optimizers = learner.actor_optimizer, learner.critic_optimizer, learner.dynamics_optimizer
+    made = tried_kernels(learner.config, learner.world, learner.networks, optimizers, learner.replay.data, learner.eager)
+    if made is not None:
+        learner.kernels, learner.graphs = made
+    return made is not None

@@ -9,25 +9,24 @@ import types
 import warnings
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Callable, Iterator, Literal, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterator, Literal, NamedTuple, Sequence
 
 import torch
 from torch import Tensor
 
-from ..actor import Actor
 from ..config import Config
-from ..critic import Critic
-from ..loop import EAGER, Kernels
-from ..networks import apply_gradients
-from ..replay import Transitions
+from ..loop import EAGER, AgentNetworks, Kernels
+from ..replay import ReplayBuffer, Transitions
 from ..settings import plain
 from ..targets import TargetNoise, World, draw_actor_noise, draw_noise
+from ..updates import polyak_update
 
 # %% auto #0
 __all__ = ['ONEDNN_FROM', 'COMPILE_FROM', 'SMALL', 'signature', 'copied', 'fused', 'compiled', 'rates', 'optimizer_step',
-           'fused_apply', 'in_bf16', 'onednn_allowed', 'onednn_keeps_float32', 'onednn_pays', 'by_onednn',
-           'make_kernels', 'Networks', 'zero_transitions', 'step_copies', 'call_all', 'tried_kernels', 'compile_pays',
-           'threads_that_pay', 'check_threads', 'computing_in', 'check_compile']
+           'StepState', 'next_step', 'fused_apply', 'in_bf16', 'onednn_allowed', 'onednn_keeps_float32', 'onednn_pays',
+           'by_onednn', 'in_precision', 'make_kernels', 'UpdateGraphs', 'update_steps', 'make_graphs', 'fused_update',
+           'zero_transitions', 'put_back', 'tried_kernels', 'compile_pays', 'threads_that_pay', 'check_threads',
+           'computing_in', 'check_compile']
 
 # %% ../../nbs/engine/kernels.ipynb #007-py
 def signature(argument: Any) -> Any:
@@ -95,18 +94,35 @@ def optimizer_step(parameters: Sequence[Tensor], gradients: Sequence[Tensor], me
             square.copy_(new_square)
 
 # %% ../../nbs/engine/kernels.ipynb #009d-py
+class StepState(NamedTuple):
+    """What a step of RAdam or AdamW needs beside weights and gradients."""
+    means: list[Tensor]
+    squares: list[Tensor]
+    rates: tuple[Tensor, Tensor, Tensor]  # of this step
+    betas: tuple[float, float]
+    decay_factor: float
+
+
+def next_step(optimizer: torch.optim.Optimizer) -> StepState:
+    """Count one more step of an optimizer, and what that step needs; moments of 0 before the first. Raises `TypeError` for one of another kind."""
+    rectified = isinstance(optimizer, torch.optim.RAdam)
+    if not (rectified or isinstance(optimizer, torch.optim.AdamW)):
+        raise TypeError(f"{type(optimizer).__name__}: the compiled step knows RAdam and AdamW; leave compile at False.")
+    (group,) = optimizer.param_groups
+    for parameter in group["params"] if not optimizer.state else ():
+        counter = torch.zeros((), device=parameter.device if group["capturable"] else "cpu")
+        optimizer.state[parameter] = {"step": counter, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+    states = [optimizer.state[parameter] for parameter in group["params"]]
+    torch._foreach_add_([state["step"] for state in states], 1.0)
+    now = rates(states[0]["step"].item(), group["lr"], group["betas"], group["eps"], rectified, group["params"][0].dtype)
+    return StepState([state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states], now, group["betas"],
+                     1.0 - group["lr"] * group["weight_decay"])
+
+
 def fused_apply(step_of: Callable[..., None]) -> Callable[..., None]:
-    """`apply_gradients`, with the arithmetic of RAdam or AdamW done by `step_of` (an `optimizer_step`, compiled)."""
+    """`apply_gradients`, with the arithmetic done by `step_of` (an `optimizer_step`, compiled)."""
     def apply(gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer, grad_clip: float) -> None:
-        (group,) = optimizer.param_groups
-        parameters, rectified = group["params"], isinstance(optimizer, torch.optim.RAdam)
-        if not optimizer.state or not (rectified or isinstance(optimizer, torch.optim.AdamW)):
-            return apply_gradients(gradients, optimizer, grad_clip)
-        states = [optimizer.state[parameter] for parameter in parameters]
-        torch._foreach_add_([state["step"] for state in states], 1.0)
-        now = rates(states[0]["step"].item(), group["lr"], group["betas"], group["eps"], rectified, parameters[0].dtype)
-        step_of(parameters, gradients, [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states], now, group["betas"],
-                1.0 - group["lr"] * group["weight_decay"], grad_clip)
+        step_of(optimizer.param_groups[0]["params"], gradients, *next_step(optimizer), grad_clip)
 
     return apply
 
@@ -167,77 +183,115 @@ def by_onednn(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 # %% ../../nbs/engine/kernels.ipynb #009q-py
+def in_precision(config: Config, device_type: str, eager: Kernels) -> list[Callable[..., Any]]:
+    """The four functions with products, in the configured precision."""
+    return [in_bf16(function, device_type) if config.precision == "bf16" else function for function in eager[:4]]
+
+
 def make_kernels(config: Config, device_type: str = "cpu", compile: bool = False, eager: Kernels = EAGER) -> Kernels:
-    """The kernels of a configuration for a type of device; compiled ones compile at their first call.
+    """The kernels of a configuration for a type of device; with `compile` those of the dynamics compile at their first call.
 
     `eager` has the functions themselves, among them perhaps a user's own loss.
     """
-    functions, apply = list(eager[:4]), eager.apply_gradients
-    if config.precision == "bf16":
-        functions = [in_bf16(function, device_type) for function in functions]
+    functions, apply = in_precision(config, device_type, eager), eager.apply_gradients
     if compile:
-        functions, apply = [compiled(function, device_type) for function in functions], fused_apply(compiled(optimizer_step, device_type))
+        functions[3], apply = compiled(functions[3], device_type), fused_apply(compiled(optimizer_step, device_type))
     if onednn_pays(config, device_type):
         functions = [by_onednn(function) for function in functions]
     return Kernels(*functions, apply, compile)
 
+# %% ../../nbs/engine/kernels.ipynb #009s-py
+class UpdateGraphs(NamedTuple):
+    """The two halves of `update_agent`, each with its optimizer's step and the targets that it moves; both give losses by name."""
+    critic_step: Callable[..., dict[str, Tensor]]
+    actor_step: Callable[..., dict[str, Tensor]]
+
+
+def update_steps(kernels: Kernels) -> UpdateGraphs:
+    """Both halves with the target and the gradients of `kernels`, not compiled."""
+    def critic_step(config: Config, world: World, networks: AgentNetworks, columns: Transitions, rows: Tensor, noise: TargetNoise,
+                    state: StepState) -> dict[str, Tensor]:
+        actor, critic, target_actor, target_critic = networks
+        batch = Transitions(*(column[rows] for column in columns))
+        target = kernels.critic_target(config, world, actor, target_actor, target_critic, batch, noise)
+        loss, gradients = kernels.critic_gradients(config, critic, target)
+        optimizer_step(list(critic.parameters()), gradients, *state, config.grad_clip)
+        if not config.delay_target_critic:
+            polyak_update(target_critic, critic, config.polyak)
+        return {"critic_loss": loss.total, "value_loss": loss.value, "gradient_loss": loss.gradient, "target_size": target.value.abs().amax()}
+
+    def actor_step(config: Config, world: World, networks: AgentNetworks, columns: Transitions, rows: Tensor, noise: Tensor,
+                   state: StepState) -> dict[str, Tensor]:
+        actor, critic, target_actor, target_critic = networks
+        loss, gradients = kernels.actor_gradients(config, world, actor, critic, columns.obs[rows], noise)
+        optimizer_step(list(actor.parameters()), gradients, *state, config.grad_clip)
+        polyak_update(target_actor, actor, config.polyak)
+        if config.delay_target_critic:
+            polyak_update(target_critic, critic, config.polyak)
+        return {"actor_loss": loss}
+
+    return UpdateGraphs(critic_step, actor_step)
+
+
+def make_graphs(config: Config, device_type: str = "cpu", eager: Kernels = EAGER) -> UpdateGraphs:
+    """Both halves in the configured precision, each as one graph that is compiled at its first call."""
+    graphs = [compiled(step, device_type) for step in update_steps(Kernels(*in_precision(config, device_type, eager)))]
+    return UpdateGraphs(*(by_onednn(graph) for graph in graphs) if onednn_pays(config, device_type) else graphs)
+
+
+def fused_update(config: Config, world: World, networks: AgentNetworks, optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
+                 replay: ReplayBuffer, generator: torch.Generator, number: int, graphs: UpdateGraphs) -> dict[str, Tensor]:
+    """`update_agent` by two graphs, on a batch drawn from `replay`: the same draws, in the same order."""
+    (batch_size, obs_dim, act_dim), rows = (config.batch_size, *(x.shape[1] for x in replay.data[:2])), replay.indices(config.batch_size)
+    drawn = config, world, networks, replay.data, rows
+    losses = graphs.critic_step(*drawn, draw_noise(config, batch_size, obs_dim, act_dim, generator), next_step(optimizers[1]))
+    if number % config.policy_delay == 0:
+        losses |= graphs.actor_step(*drawn, draw_actor_noise(config, batch_size, obs_dim, generator), next_step(optimizers[0]))
+    return losses
+
 # %% ../../nbs/engine/kernels.ipynb #011-py
-class Networks(NamedTuple):
-    """The networks that the kernels are called with."""
-    world: World
-    actor: Actor
-    critic: Critic
-    target_actor: Actor
-    target_critic: Critic
-
-
 def zero_transitions(like: Transitions, *shape: int) -> Transitions:
     """Transitions of zeros, of the widths, dtypes and device of `like`: (*shape, dim) each."""
     return Transitions(*(column.new_zeros(*shape, *column.shape[1:]) for column in like))
 
-# %% ../../nbs/engine/kernels.ipynb #011s1-py
-def step_copies(kernels: Kernels, optimizers: Mapping[torch.optim.Optimizer, float], gradients: Sequence[Sequence[Tensor]]) -> None:
-    """Two steps of a copy of each optimizer, with its clipping, on the gradients of its network; the second step has moments."""
-    for (optimizer, grad_clip), given in zip(optimizers.items(), gradients):
-        trial = copy.deepcopy(optimizer)
-        for _ in range(2):
-            kernels.apply_gradients(given, trial, grad_clip)
 
-
-def call_all(kernels: Kernels, config: Config, networks: Networks, batch: Transitions, model_batch: Transitions,
-             noise: TargetNoise, actor_noise: Tensor) -> tuple[Any, Any, Any, Any]:
-    """Every kernel once: the target, then the gradients of critic, actor and (where a model is used) dynamics."""
-    target = kernels.critic_target(config, networks.world, networks.actor, networks.target_actor, networks.target_critic, batch, noise)
-    critic = kernels.critic_gradients(config, networks.critic, target)
-    actor = kernels.actor_gradients(config, networks.world, networks.actor, networks.critic, batch.obs, actor_noise)
-    if not config.uses_model:
-        return target, critic, actor, None
-    return target, critic, actor, kernels.dynamics_gradients(
-        networks.world.dynamics, model_batch.obs, model_batch.action, model_batch.next_obs)
+@contextmanager
+def put_back(networks: AgentNetworks) -> Iterator[None]:
+    """After the block all weights are again what they were before it."""
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    before = [parameter.detach().clone() for parameter in parameters]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, before, strict=True):
+                parameter.copy_(value)
 
 # %% ../../nbs/engine/kernels.ipynb #011s2-py
-def tried_kernels(config: Config, networks: Networks, like: Transitions,
-                  optimizers: Mapping[torch.optim.Optimizer, float] = types.MappingProxyType({}), eager: Kernels = EAGER) -> Kernels | None:
-    """Compiled kernels that have been called once on zeros, shaped as in a run; `None`, with a warning, where that fails.
+def tried_kernels(config: Config, world: World, networks: AgentNetworks, optimizers: Sequence[torch.optim.Optimizer], columns: Transitions,
+                  eager: Kernels = EAGER) -> tuple[Kernels, UpdateGraphs] | None:
+    """Compiled kernels and graphs that have been called once, shaped as in a run; `None`, with a warning, where that fails.
 
-    `like` gives the widths of observations and actions, the dtype and the device; the optimizers of actor, critic and dynamics, each
-    with the clipping of its gradients, are copied, not stepped; `eager` are the kernels to be compiled.
+    `optimizers` of actor, critic and dynamics; `columns` are those of the replay buffer; `eager` are the functions to be compiled.
     """
-    batch = zero_transitions(like, config.batch_size)
-    model_batch = zero_transitions(like, config.members, config.dynamics_batch_size)
-    generator = torch.Generator(batch.obs.device).manual_seed(0)
-    noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], generator)
-    noise = TargetNoise(*(x.to(batch.obs.dtype) for x in noise))
-    actor_noise = draw_actor_noise(config, *batch.obs.shape, generator).to(batch.obs.dtype)
+    device, (obs_dim, act_dim) = columns.obs.device, (x.shape[1] for x in columns[:2])
+    rows, generator = torch.zeros(config.batch_size, dtype=torch.int64, device=device), torch.Generator(device).manual_seed(0)
+    noise, actor_noise = draw_noise(config, config.batch_size, obs_dim, act_dim, generator), draw_actor_noise(config, config.batch_size, obs_dim, generator)
+    own = copy.deepcopy
     try:
-        kernels = make_kernels(config, batch.obs.device.type, compile=True, eager=eager)
-        _, critic, actor, dynamics = call_all(kernels, config, networks, batch, model_batch, noise, actor_noise)
-        step_copies(kernels, optimizers, [actor[1], critic[1], dynamics[1] if dynamics else ()])
-    except (RuntimeError, AttributeError, ImportError) as error:  # what torch raises without a compiler, or as an older version
+        kernels, graphs = make_kernels(config, device.type, compile=True, eager=eager), make_graphs(config, device.type, eager)
+        with put_back(networks):
+            graphs.critic_step(config, world, networks, columns, rows, noise, next_step(own(optimizers[1])))
+            graphs.actor_step(config, world, networks, columns, rows, actor_noise, next_step(own(optimizers[0])))
+        if config.learns_model:
+            model_batch = zero_transitions(columns, config.members, config.dynamics_batch_size)
+            _, gradients = kernels.dynamics_gradients(world.dynamics, model_batch.obs, model_batch.action, model_batch.next_obs)
+            kernels.apply_gradients(gradients, own(optimizers[2]), config.dynamics_grad_clip)
+    except (RuntimeError, AttributeError, ImportError, TypeError) as error:  # what torch raises without a compiler, or as an older version
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2]) or "no reason given"
         warnings.warn(f"torch.compile does not work here ({type(error).__name__}: {reason}); training goes on without it, more slowly.")
         return None
-    return kernels
+    return kernels, graphs
 
 # %% ../../nbs/engine/kernels.ipynb #022-py
 COMPILE_FROM = 10_000  # critic updates from which on a run wins back what compiling costs

@@ -15,9 +15,10 @@ from ..config import Config
 from ..critic import Critic
 from ..dynamics import Dynamics
 from .checkpoint import Rows, State, put_rows
-from .kernels import EAGER, Kernels
+from .kernels import EAGER, Kernels, UpdateGraphs
 from .learned import LearnedPart
 from .storage import saved_settings
+from ..loop import AgentNetworks
 from ..replay import Normalizer, ReplayBuffer, RunningStats
 from ..targets import World
 
@@ -90,6 +91,7 @@ class Learner:
     learned: Mapping[str, LearnedPart] = field(default_factory=dict)  # those of the two that are learned
     eager: Kernels = EAGER  # the functions that cost time, as they are written
     kernels: Kernels = EAGER  # the same as they are called: in the configured precision, eager or compiled
+    graphs: UpdateGraphs | None = None  # an update of the agent in compiled graphs, where it is compiled
     recorder: Recorder = field(default_factory=Recorder)  # the row of metrics under way
     num_timesteps: int = 0  # environment steps taken
     updates: int = 0  # critic updates made
@@ -100,6 +102,11 @@ class Learner:
     episode_actions: list[Tensor] = field(default_factory=list)  # of the episode under way, in [-1, 1]
     episode_return: float = 0.0  # of the episode under way
     episode_length: int = 0
+
+    @property
+    def networks(self) -> AgentNetworks:
+        """Actor, critic and their targets."""
+        return AgentNetworks(self.actor, self.critic, self.target_actor, self.target_critic)
 
     @property
     def dynamics(self) -> Dynamics:
@@ -133,7 +140,7 @@ class Learner:
 
 # %% ../../nbs/engine/learner.ipynb #lear-s1
 MADE: dict[type, set[str]] = {  # what is made again, or saved apart as rows; every other attribute is state
-    Learner: {"config", "sources", "eager", "kernels"},
+    Learner: {"config", "sources", "eager", "kernels", "graphs"},
     World: {"reward_fn", "termination_fn", "scale"},
     ReplayBuffer: {"data", "states", "capacity", "added"},
     Recorder: set(), Normalizer: set(), RunningStats: set(), LearnedPart: set(),

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ..dynamics import Dynamics, train_dynamics
 from .environments import look_up
+from .kernels import fused_update
 from .learned import held_out_rows, measured, median_cosine, rows_of, total_slope, train_learned
 from .learner import Learner
 from ..envs import reward_fn
-from ..loop import AgentNetworks, update_agent
+from ..loop import update_agent
 from ..replay import ReplayBuffer
 
 # %% auto #0
@@ -24,11 +25,13 @@ __all__ = ['agent_update', 'held_out_places', 'held_out_losses', 'dynamics_updat
 # %% ../../nbs/engine/rounds.ipynb #roun-05
 def agent_update(learner: Learner) -> dict[str, Tensor]:
     """One critic update, an actor update when it is due, and the target updates; losses as tensors."""
-    config, batch = learner.config, learner.replay.sample(learner.config.batch_size)
-    networks = AgentNetworks(learner.actor, learner.critic, learner.target_actor, learner.target_critic)
-    optimizers = learner.actor_optimizer, learner.critic_optimizer
-    losses = update_agent(config, learner.world, networks, optimizers, batch, learner.update_generator, learner.updates + 1, learner.kernels)
-    learner.updates += 1
+    config, generator, number = learner.config, learner.update_generator, learner.updates + 1
+    arguments = config, learner.world, learner.networks, (learner.actor_optimizer, learner.critic_optimizer)
+    if learner.graphs is None:
+        losses = update_agent(*arguments, learner.replay.sample(config.batch_size), generator, number, learner.kernels)
+    else:
+        losses = fused_update(*arguments, learner.replay, generator, number, learner.graphs)
+    learner.updates = number
     if 0.0 < config.real_share < 1.0:
         losses["real_share"] = torch.tensor(config.stored_count(config.batch_size) / config.batch_size)
     return losses
