@@ -6,11 +6,12 @@
     python benchmarks/speed.py memory --out results/speed/memory.csv
     python benchmarks/speed.py products --out results/speed/products.csv
     python benchmarks/speed.py library --out results/speed/library.csv
+    python benchmarks/speed.py graphs --out results/speed/graphs.csv
     python benchmarks/speed.py compiling --out results/speed/compiling.csv
     python benchmarks/speed.py first --out results/speed/first_minute.csv
     python benchmarks/speed.py peers --out results/speed/peers.csv
 
-Each writes one small CSV. Nothing else should run on the machine meanwhile. In library, members, buffer and peers candidates alternate
+Each writes one small CSV. Nothing else should run on the machine meanwhile. In library, graphs, members, buffer and peers candidates alternate
 within one process, numbers are medians over rounds, and ratios are formed within a round; products takes the shortest time; the others measure once.
 """
 
@@ -189,6 +190,54 @@ class Library:
                         size=size,
                         library=library,
                         milliseconds=round(500 * statistics.median(seconds[library]), 3),
+                        times_as_fast=round(ratio, 2),
+                    )
+                )
+        write_rows(self.out, rows)
+
+
+def by_functions(learner: Learner) -> Learner:
+    """The learner with `update_agent` as it is written and each of its functions compiled by itself."""
+    pays = kernels.onednn_pays(learner.config, "cpu")
+    each = [kernels.compiled(function) for function in learner.eager[:4]]
+    apply = kernels.fused_apply(kernels.compiled(kernels.optimizer_step))
+    learner.kernels = kernels.Kernels(*(by_onednn(function) if pays else function for function in each), apply, True)
+    return learner
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """Milliseconds of an update that is not compiled, that has each function compiled by itself, and that is compiled in two graphs."""
+
+    out: Path
+    repeats: int = 9
+
+    def run(self) -> None:
+        """Measure and write."""
+        rows = []
+        for size, algorithm, threads in (
+            ("paper", "mage", 2),
+            ("laptop", "mage", 2),
+            ("laptop", "mage-half", 1),
+            ("tiny", "mage-half", 1),
+        ):
+            settle(threads)
+            filled = partial(filled_learner, size, "HalfCheetah-v5", 0, algorithm=algorithm)
+            learners = {
+                "not compiled": filled(),
+                "each function": by_functions(filled()),
+                "two graphs": prepared(size, "HalfCheetah-v5", 0, "compiled", "float32", algorithm=algorithm),
+            }
+            seconds = in_turns({way: lambda l=learner: updates(l) for way, learner in learners.items()}, self.repeats)
+            for way, values in seconds.items():
+                ratio = statistics.median(other / mine for other, mine in zip(seconds["each function"], values))
+                rows.append(
+                    dict(
+                        size=size,
+                        algorithm=algorithm,
+                        threads=threads,
+                        compiled=way,
+                        milliseconds=round(500 * statistics.median(values), 3),
                         times_as_fast=round(ratio, 2),
                     )
                 )
@@ -481,6 +530,7 @@ if __name__ == "__main__":
             "profile": Profile,
             "products": Products,
             "library": Library,
+            "graphs": Graphs,
             "compiling": Compiling,
             "first": First,
             "members": Members,
