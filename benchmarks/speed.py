@@ -201,7 +201,7 @@ def by_functions(learner: Learner) -> Learner:
     pays = kernels.onednn_pays(learner.config, "cpu")
     each = [kernels.compiled(function) for function in learner.eager[:4]]
     apply = kernels.fused_apply(kernels.compiled(kernels.optimizer_step))
-    learner.kernels = kernels.Kernels(*(by_onednn(function) if pays else function for function in each), apply, True)
+    learner.kernels = kernels.Kernels(*(by_onednn(function) if pays else function for function in each), apply)
     return learner
 
 

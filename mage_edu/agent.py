@@ -558,7 +558,7 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
     """
     wanted = compile_pays(agent.config, goal) if agent.compile == "auto" else agent.compile
     wanted = wanted and agent.config.model == "learned"  # the simulator cannot be compiled
-    if wanted and not agent.learner.kernels.compiled:
+    if wanted and agent.learner.graphs is None:
         wanted = compile_learner(agent.learner)
     agent.compile = wanted
     if agent.run is not None:

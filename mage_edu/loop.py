@@ -29,13 +29,12 @@ def explore(actor: Actor, obs: Tensor, std: float, generator: torch.Generator) -
 
 # %% ../nbs/course/16_loop.ipynb #010-py
 class Kernels(NamedTuple):
-    """The functions in which training spends its time; whether they are compiled, their caller cannot see."""
+    """The functions in which training spends its time; what has been done to them, their caller cannot see."""
     critic_target: Callable[..., Any] = critic_target
     critic_gradients: Callable[..., Any] = critic_gradients
     actor_gradients: Callable[..., Any] = actor_gradients
     dynamics_gradients: Callable[..., Any] = dynamics_gradients
     apply_gradients: Callable[..., None] = apply_gradients
-    compiled: bool = False  # whether they have been through the compiler
 
 
 EAGER = Kernels()

@@ -1,6 +1,9 @@
 """Compiled kernels: the same numbers as the eager ones after whole updates, and a clear line where there is no compiler."""
 
+import gc
 import json
+import weakref
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -18,6 +21,7 @@ from mage_edu.engine.kernels import (
     fused_apply,
     make_graphs,
     make_kernels,
+    next_step,
     onednn_keeps_float32,
     onednn_pays,
     optimizer_step,
@@ -86,13 +90,16 @@ OTHERS = dict(
             OURS | HALF | dict(state_slope_weight=1.0),
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            "HalfCheetah-v5", torch.float32, 0.01, OURS | HALF | dict(precision="bf16"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_compiled_and_eager_updates_agree(env_id, dtype, limit, settings):
     config = make_config("mage", "tiny", warmup_steps=250, **settings)
     eager, compiled = filled(config, env_id, dtype), filled(config, env_id, dtype)
     start = {name: [p.detach().clone() for p in getattr(eager, name).parameters()] for name in NETWORKS}
-    assert compile_learner(compiled) and compiled.kernels.compiled and compiled.graphs is not None
+    assert compile_learner(compiled) and compiled.graphs is not None
     for name in NETWORKS[:4]:  # the trial left everything as it was
         assert all(map(torch.equal, start[name], getattr(compiled, name).parameters())), name
     assert not compiled.critic_optimizer.state and not compiled.actor_optimizer.state
@@ -349,15 +356,64 @@ def test_the_fused_step_leaves_the_state_that_torch_would():
         assert all((a[name] - b[name]).norm() <= 1e-13 * a[name].norm() for name in ("exp_avg", "exp_avg_sq"))
 
 
-def test_other_optimizers_are_refused_and_the_run_goes_on_without_compiling():
-    with pytest.raises(TypeError, match="SGD: the compiled step knows RAdam and AdamW"):
-        Schedule(torch.optim.SGD).run(fused_apply(optimizer_step), 1)
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (torch.optim.SGD, "SGD with 1 group of parameters: the compiled step knows RAdam and AdamW"),
+        (lambda p, lr: torch.optim.RAdam(p, lr, weight_decay=0.1), "RAdam with decoupled_weight_decay=False"),
+        (lambda p, lr: torch.optim.AdamW(p, lr, amsgrad=True), "AdamW with amsgrad=True"),
+        (lambda p, lr: torch.optim.AdamW([{"params": [x]} for x in p], lr), r"AdamW with \d+ groups of parameters"),
+    ],
+)
+def test_other_optimizers_are_refused_and_the_run_goes_on_without_compiling(make, message, monkeypatch):
+    monkeypatch.setattr(kernels, "fused", lambda function, device_type: function)
     learner = filled(make_config("td3", "tiny", warmup_steps=250), "Pendulum-v1", torch.float32)
-    learner.critic_optimizer = torch.optim.SGD(learner.critic.parameters(), 1e-3)
-    with pytest.warns(UserWarning, match="SGD: the compiled step knows.*training goes on without it"):
+    learner.critic_optimizer = make(list(learner.critic.parameters()), 1e-3)
+    with pytest.raises(TypeError, match=message):
+        next_step(learner.critic_optimizer)
+    with pytest.warns(UserWarning, match=f"{message}.*training goes on without it"):
         assert not compile_learner(learner)
-    assert learner.graphs is None and not learner.kernels.compiled
+    assert learner.graphs is None and learner.kernels == EAGER
     agent_update(learner)
+
+
+def test_the_simulator_is_not_compiled():
+    learner = build_learner(make_config("mage", "tiny", model="simulator"), make_env("Pendulum-v1"))
+    with pytest.raises(ValueError, match="model='simulator' cannot be compiled.*use model='learned'"):
+        compile_learner(learner)
+
+
+def test_a_version_is_kept_once_its_first_call_has_worked_and_holds_its_objects(monkeypatch):
+    made = []
+
+    def fused(function, device_type):
+        made.append(function)
+        return function
+
+    monkeypatch.setattr(kernels, "fused", fused)
+
+    class Scale:
+        factor = 2.0
+
+    class Pair(NamedTuple):
+        one: Scale
+        other: Scale
+
+    fails = [True]
+
+    def product(x, pair):
+        if fails.pop() if fails else False:
+            raise ArithmeticError
+        return x * pair.one.factor
+
+    call, pair = compiled(product), Pair(Scale(), Scale())
+    with pytest.raises(ArithmeticError):
+        call(torch.ones(2), pair)
+    assert torch.equal(call(torch.ones(2), pair), 2.0 * torch.ones(2)) and len(made) == 2
+    seen = weakref.ref(pair.other)
+    del pair
+    gc.collect()
+    assert seen() is not None  # its identity is part of a key: nothing else may get it
 
 
 def test_a_compiled_function_is_made_anew_for_other_shapes_numbers_and_objects(monkeypatch):

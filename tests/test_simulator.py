@@ -290,7 +290,7 @@ def test_an_actor_that_looks_ahead_climbs_through_the_simulator(algorithm):
 def test_training_with_the_simulator_as_the_model(tmp_path, name, algorithm):
     settings = SMALL | dict(model="simulator", batch_size=4 if name == "Walker2d-v5" else 16)
     agent = MAGEAgent(name, algorithm, out=tmp_path / "run", **settings).learn(60)
-    assert agent.learner.updates > 0 and agent.learner.dynamics_rounds == 0 and not agent.learner.kernels.compiled
+    assert agent.learner.updates > 0 and agent.learner.dynamics_rounds == 0 and agent.learner.graphs is None
     again = MAGEAgent(name, algorithm, out=tmp_path / "again", **settings).learn(50)
     again = MAGEAgent.load(tmp_path / "again").learn(10, reset_num_timesteps=False)
     for part in ("metrics.csv", "evaluations.csv", "agent/weights.safetensors"):

@@ -196,6 +196,6 @@ def test_compiled_it_is_the_same(knobs):
         MAGEAgent("Pendulum-v1", "mage-sobolev", compile=compile, **FEW, **knobs).learn(45).learner
         for compile in (False, True)
     )
-    assert quick.kernels.compiled
+    assert quick.graphs is not None
     for a, b in zip(eager.critic.parameters(), quick.critic.parameters()):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)

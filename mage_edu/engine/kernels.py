@@ -22,11 +22,11 @@ from ..targets import TargetNoise, World, draw_actor_noise, draw_noise
 from ..updates import polyak_update
 
 # %% auto #0
-__all__ = ['ONEDNN_FROM', 'COMPILE_FROM', 'SMALL', 'signature', 'copied', 'fused', 'compiled', 'rates', 'optimizer_step',
-           'StepState', 'next_step', 'fused_apply', 'in_bf16', 'onednn_allowed', 'onednn_keeps_float32', 'onednn_pays',
-           'by_onednn', 'in_precision', 'make_kernels', 'UpdateGraphs', 'update_steps', 'make_graphs', 'fused_update',
-           'zero_transitions', 'put_back', 'tried_kernels', 'compile_pays', 'threads_that_pay', 'check_threads',
-           'computing_in', 'check_compile']
+__all__ = ['SETTINGS', 'ONEDNN_FROM', 'COMPILE_FROM', 'SMALL', 'signature', 'copied', 'fused', 'objects_in', 'compiled', 'rates',
+           'StepState', 'optimizer_step', 'next_step', 'fused_apply', 'in_bf16', 'onednn_allowed',
+           'onednn_keeps_float32', 'onednn_pays', 'by_onednn', 'in_precision', 'by_the_faster', 'make_kernels',
+           'UpdateGraphs', 'update_steps', 'make_graphs', 'fused_update', 'zero_transitions', 'put_back',
+           'tried_kernels', 'compile_pays', 'threads_that_pay', 'check_threads', 'computing_in', 'check_compile']
 
 # %% ../../nbs/engine/kernels.ipynb #007-py
 def signature(argument: Any) -> Any:
@@ -50,18 +50,25 @@ def fused(function: Callable[..., Any], device_type: str) -> Callable[..., Any]:
     return torch.compile(copied(function), fullgraph=True, dynamic=False, options=options)
 
 
+def objects_in(arguments: Sequence[Any]) -> list[Any]:
+    """What is neither a tensor nor a sequence, at any depth: that which a signature knows by its identity."""
+    nested = [objects_in(argument) for argument in arguments if isinstance(argument, (tuple, list))]
+    return [argument for argument in arguments if not isinstance(argument, (Tensor, tuple, list))] + sum(nested, [])
+
+
 def compiled(function: Callable[..., Any], device_type: str = "cpu") -> Callable[..., Any]:
     """`function` as one fused graph for each signature it meets; the first call of each takes seconds."""
     versions: dict[Any, tuple[Callable[..., Any], list[Any]]] = {}
 
     def call(*arguments: Any) -> Any:
         key = signature(arguments), torch.get_num_threads(), torch.is_grad_enabled()
-        if key not in versions:
-            objects = [argument for argument in arguments if not isinstance(argument, (Tensor, tuple, list))]
-            versions[key] = fused(function, device_type), objects
-            with torch._dynamo.config.patch(trace_autograd_ops=True):
-                return versions[key][0](*arguments)
-        return versions[key][0](*arguments)
+        if key in versions:
+            return versions[key][0](*arguments)
+        version = fused(function, device_type)
+        with torch._dynamo.config.patch(trace_autograd_ops=True):
+            result = version(*arguments)
+        versions[key] = version, objects_in(arguments)
+        return result
 
     return call
 
@@ -79,10 +86,18 @@ def rates(t: float, lr: float, betas: tuple[float, float], eps: float, rectified
     return number(plain), number(plain * correction * math.sqrt(ratio)), number(eps)
 
 
-def optimizer_step(parameters: Sequence[Tensor], gradients: Sequence[Tensor], means: Sequence[Tensor], squares: Sequence[Tensor],
-                   rates: tuple[Tensor, Tensor, Tensor], betas: tuple[float, float], decay_factor: float, grad_clip: float) -> None:
-    """One step of RAdam or AdamW, in place, on gradients clipped elementwise; its decay multiplies a weight by `decay_factor`."""
-    plain, adaptive, tiny = rates
+class StepState(NamedTuple):
+    """What a step of RAdam or AdamW needs beside weights and gradients."""
+    means: list[Tensor]
+    squares: list[Tensor]
+    rates: tuple[Tensor, Tensor, Tensor]  # of this step
+    betas: tuple[float, float]
+    decay_factor: float  # what the decay multiplies a weight by
+
+
+def optimizer_step(parameters: Sequence[Tensor], gradients: Sequence[Tensor], state: StepState, grad_clip: float) -> None:
+    """One step of RAdam or AdamW, in place, on gradients clipped elementwise."""
+    means, squares, (plain, adaptive, tiny), betas, decay_factor = state
     with torch.no_grad():
         for parameter, gradient, mean, square in zip(parameters, gradients, means, squares, strict=True):
             gradient = gradient.clamp(-grad_clip, grad_clip)
@@ -94,21 +109,22 @@ def optimizer_step(parameters: Sequence[Tensor], gradients: Sequence[Tensor], me
             square.copy_(new_square)
 
 # %% ../../nbs/engine/kernels.ipynb #009d-py
-class StepState(NamedTuple):
-    """What a step of RAdam or AdamW needs beside weights and gradients."""
-    means: list[Tensor]
-    squares: list[Tensor]
-    rates: tuple[Tensor, Tensor, Tensor]  # of this step
-    betas: tuple[float, float]
-    decay_factor: float
+SETTINGS = {"amsgrad": False, "maximize": False, "decoupled_weight_decay": True}  # with which the lines above are the optimizer's
 
 
 def next_step(optimizer: torch.optim.Optimizer) -> StepState:
-    """Count one more step of an optimizer, and what that step needs; moments of 0 before the first. Raises `TypeError` for one of another kind."""
+    """Count one more step of an optimizer, and what that step needs; moments of 0 before the first.
+
+    Raises `TypeError` for an optimizer other than RAdam and AdamW, for other settings than in `SETTINGS`, and for parameters in several groups.
+    """
     rectified = isinstance(optimizer, torch.optim.RAdam)
-    if not (rectified or isinstance(optimizer, torch.optim.AdamW)):
-        raise TypeError(f"{type(optimizer).__name__}: the compiled step knows RAdam and AdamW; leave compile at False.")
+    count = len(optimizer.param_groups)
+    if not (rectified or isinstance(optimizer, torch.optim.AdamW)) or count > 1:
+        raise TypeError(f"{type(optimizer).__name__} with {count} group{'s' * (count > 1)} of parameters: the compiled step knows RAdam and AdamW with one; leave compile at False.")
     (group,) = optimizer.param_groups
+    for name, value in SETTINGS.items():
+        if group.get(name, value) != value:
+            raise TypeError(f"{type(optimizer).__name__} with {name}={group[name]}: the compiled step has {value}; set it so, or leave compile at False.")
     for parameter in group["params"] if not optimizer.state else ():
         counter = torch.zeros((), device=parameter.device if group["capturable"] else "cpu")
         optimizer.state[parameter] = {"step": counter, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
@@ -122,7 +138,7 @@ def next_step(optimizer: torch.optim.Optimizer) -> StepState:
 def fused_apply(step_of: Callable[..., None]) -> Callable[..., None]:
     """`apply_gradients`, with the arithmetic done by `step_of` (an `optimizer_step`, compiled)."""
     def apply(gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer, grad_clip: float) -> None:
-        step_of(optimizer.param_groups[0]["params"], gradients, *next_step(optimizer), grad_clip)
+        step_of(optimizer.param_groups[0]["params"], gradients, next_step(optimizer), grad_clip)
 
     return apply
 
@@ -183,22 +199,27 @@ def by_onednn(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 # %% ../../nbs/engine/kernels.ipynb #009q-py
-def in_precision(config: Config, device_type: str, eager: Kernels) -> list[Callable[..., Any]]:
-    """The four functions with products, in the configured precision."""
-    return [in_bf16(function, device_type) if config.precision == "bf16" else function for function in eager[:4]]
+def in_precision(config: Config, device_type: str, eager: Kernels) -> Kernels:
+    """The kernels with their products in the configured precision."""
+    *functions, apply = eager
+    return Kernels(*(in_bf16(function, device_type) for function in functions), apply) if config.precision == "bf16" else eager
+
+
+def by_the_faster(config: Config, device_type: str, functions: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
+    """The functions with their products in the library that pays."""
+    return [by_onednn(function) for function in functions] if onednn_pays(config, device_type) else list(functions)
 
 
 def make_kernels(config: Config, device_type: str = "cpu", compile: bool = False, eager: Kernels = EAGER) -> Kernels:
-    """The kernels of a configuration for a type of device; with `compile` those of the dynamics compile at their first call.
+    """The kernels of a configuration for a type of device; with `compile` those of the dynamics and the optimizer's step compile at their first call.
 
     `eager` has the functions themselves, among them perhaps a user's own loss.
     """
-    functions, apply = in_precision(config, device_type, eager), eager.apply_gradients
+    kernels = in_precision(config, device_type, eager)
     if compile:
-        functions[3], apply = compiled(functions[3], device_type), fused_apply(compiled(optimizer_step, device_type))
-    if onednn_pays(config, device_type):
-        functions = [by_onednn(function) for function in functions]
-    return Kernels(*functions, apply, compile)
+        kernels = kernels._replace(dynamics_gradients=compiled(kernels.dynamics_gradients, device_type), apply_gradients=fused_apply(compiled(optimizer_step, device_type)))
+    *functions, apply = kernels
+    return Kernels(*by_the_faster(config, device_type, functions), apply)
 
 # %% ../../nbs/engine/kernels.ipynb #009s-py
 class UpdateGraphs(NamedTuple):
@@ -215,7 +236,7 @@ def update_steps(kernels: Kernels) -> UpdateGraphs:
         batch = Transitions(*(column[rows] for column in columns))
         target = kernels.critic_target(config, world, actor, target_actor, target_critic, batch, noise)
         loss, gradients = kernels.critic_gradients(config, critic, target)
-        optimizer_step(list(critic.parameters()), gradients, *state, config.grad_clip)
+        optimizer_step(list(critic.parameters()), gradients, state, config.grad_clip)
         if not config.delay_target_critic:
             polyak_update(target_critic, critic, config.polyak)
         return {"critic_loss": loss.total, "value_loss": loss.value, "gradient_loss": loss.gradient, "target_size": target.value.abs().amax()}
@@ -224,7 +245,7 @@ def update_steps(kernels: Kernels) -> UpdateGraphs:
                    state: StepState) -> dict[str, Tensor]:
         actor, critic, target_actor, target_critic = networks
         loss, gradients = kernels.actor_gradients(config, world, actor, critic, columns.obs[rows], noise)
-        optimizer_step(list(actor.parameters()), gradients, *state, config.grad_clip)
+        optimizer_step(list(actor.parameters()), gradients, state, config.grad_clip)
         polyak_update(target_actor, actor, config.polyak)
         if config.delay_target_critic:
             polyak_update(target_critic, critic, config.polyak)
@@ -235,15 +256,15 @@ def update_steps(kernels: Kernels) -> UpdateGraphs:
 
 def make_graphs(config: Config, device_type: str = "cpu", eager: Kernels = EAGER) -> UpdateGraphs:
     """Both halves in the configured precision, each as one graph that is compiled at its first call."""
-    graphs = [compiled(step, device_type) for step in update_steps(Kernels(*in_precision(config, device_type, eager)))]
-    return UpdateGraphs(*(by_onednn(graph) for graph in graphs) if onednn_pays(config, device_type) else graphs)
+    steps = update_steps(in_precision(config, device_type, eager))
+    return UpdateGraphs(*by_the_faster(config, device_type, [compiled(step, device_type) for step in steps]))
 
 
 def fused_update(config: Config, world: World, networks: AgentNetworks, optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
                  replay: ReplayBuffer, generator: torch.Generator, number: int, graphs: UpdateGraphs) -> dict[str, Tensor]:
     """`update_agent` by two graphs, on a batch drawn from `replay`: the same draws, in the same order."""
-    (batch_size, obs_dim, act_dim), rows = (config.batch_size, *(x.shape[1] for x in replay.data[:2])), replay.indices(config.batch_size)
-    drawn = config, world, networks, replay.data, rows
+    batch_size, obs_dim, act_dim = config.batch_size, replay.data.obs.shape[1], replay.data.action.shape[1]
+    drawn = config, world, networks, replay.data, replay.indices(batch_size)
     losses = graphs.critic_step(*drawn, draw_noise(config, batch_size, obs_dim, act_dim, generator), next_step(optimizers[1]))
     if number % config.policy_delay == 0:
         losses |= graphs.actor_step(*drawn, draw_actor_noise(config, batch_size, obs_dim, generator), next_step(optimizers[0]))
@@ -272,8 +293,10 @@ def tried_kernels(config: Config, world: World, networks: AgentNetworks, optimiz
                   eager: Kernels = EAGER) -> tuple[Kernels, UpdateGraphs] | None:
     """Compiled kernels and graphs that have been called once, shaped as in a run; `None`, with a warning, where that fails.
 
-    `optimizers` of actor, critic and dynamics; `columns` are those of the replay buffer; `eager` are the functions to be compiled.
+    `optimizers` of actor, critic and dynamics; `columns` are those of the replay buffer; `eager` has the functions to be compiled. Raises `ValueError` where the simulator imagines.
     """
+    if config.simulates:
+        raise ValueError("model='simulator' cannot be compiled: the simulator is no graph of tensors; use model='learned', or leave compile at False.")
     device, (obs_dim, act_dim) = columns.obs.device, (x.shape[1] for x in columns[:2])
     rows, generator = torch.zeros(config.batch_size, dtype=torch.int64, device=device), torch.Generator(device).manual_seed(0)
     noise, actor_noise = draw_noise(config, config.batch_size, obs_dim, act_dim, generator), draw_actor_noise(config, config.batch_size, obs_dim, generator)

@@ -90,7 +90,7 @@ class Learner:
     sources: Mapping[str, str] = field(default_factory=lambda: {"reward": "known", "termination": "known"})  # of the world's two functions
     learned: Mapping[str, LearnedPart] = field(default_factory=dict)  # those of the two that are learned
     eager: Kernels = EAGER  # the functions that cost time, as they are written
-    kernels: Kernels = EAGER  # the same as they are called: in the configured precision, eager or compiled
+    kernels: Kernels = EAGER  # the same as they are called: in the configured precision, those of the dynamics perhaps compiled
     graphs: UpdateGraphs | None = None  # an update of the agent in compiled graphs, where it is compiled
     recorder: Recorder = field(default_factory=Recorder)  # the row of metrics under way
     num_timesteps: int = 0  # environment steps taken
