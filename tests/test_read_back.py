@@ -185,6 +185,32 @@ def bench(size: str, part: str, version: str, precision: str, name: str = "media
     return row[name]
 
 
+def two_graphs() -> list[float]:
+    """How many times as fast two graphs are, with the default at `tiny` and `laptop`, with `mage` at `paper`."""
+    gain = {
+        (row["size"], row["algorithm"]): float(row["times_as_fast"])
+        for row in rows_of("speed/graphs.csv")
+        if row["compiled"] == "two graphs"
+    }
+    return [gain["tiny", "mage-half"], gain["laptop", "mage-half"], gain["paper", "mage"]]
+
+
+def won_back(size: str, name: str) -> float:
+    """Updates after which compiling with an empty cache has paid, by a table of the bench; to the hundred."""
+    rows = json.loads((ROOT / "results" / "speed" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+    median = {
+        row["version"]: row["median"]
+        for row in rows
+        if row["size"] == size and row["part"] == "update" and row["precision"] == "float32"
+    }
+    (seconds,) = [
+        float(row["seconds"])
+        for row in rows_of("speed/compiling.csv")
+        if (row["size"], row["cache"]) == (size, "empty")
+    ]
+    return round(1e3 * seconds / (median["eager"] - median["compiled"]), -2)
+
+
 def per_second(widths: str, library: str) -> float:
     (row,) = [
         row
@@ -358,6 +384,8 @@ READINGS = [
                                                     (bench("paper", "update", "eager", "float32"), bench("paper", "update", "eager", "bf16")))]),
     Reading("nbs/appendix/why_fast.ipynb", r"by the medians (\d+) % more of them a second than we with 256 units and (\d+) % more with 400 and 300",
             lambda: [100 * per_second(widths, "sbx") / per_second(widths, "mage_edu") - 100 for widths in ("256x256", "400x300")]),
+    Reading("nbs/appendix/why_fast.ipynb", r"an update is (\S+) times as fast at `tiny`, (\S+) times at `laptop`, (\S+) times at `paper`", two_graphs),
+    Reading("nbs/appendix/why_fast.ipynb", r"compiling is won back after some (\S+) and (\S+) updates", lambda: [won_back(size, "bench_default") for size in ("tiny", "laptop")]),
     Reading("nbs/appendix/why_fast.ipynb", r"at `paper` 16 members cost (\d+) % more than one",
             lambda: [100 * float(row["ratio_to_one"]) - 100 for row in rows_of("speed/members.csv") if (row["size"], row["members"]) == ("paper", "16")]),
     Reading("nbs/appendix/family.ipynb", r"here it does in (\d+)\.", lambda: [pairs_apart()]),
