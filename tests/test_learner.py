@@ -71,7 +71,7 @@ def test_what_is_saved_is_set_back(settings):
 def test_every_field_is_state_unless_it_is_named_as_made_again():
     saved = {path.split(".")[0] for path, _ in leaves("", lived(**LEARNED))}
     assert saved == {field.name for field in fields(Learner)} - MADE[Learner]
-    assert MADE[Learner] == {"config", "sources", "eager", "kernels"}
+    assert MADE[Learner] == {"config", "sources", "eager", "kernels", "graphs"}
 
 
 @dataclass
