@@ -160,6 +160,20 @@ def test_a_variant_in_two_parts_is_the_run_in_one(tmp_path, algorithm, settings)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["mage-half", "td3"])
+def test_a_compiled_run_in_two_parts_is_the_run_in_one(tmp_path, algorithm):
+    """The second part compiles again, and tries that out on networks and moments that are not fresh; of all this nothing may stay."""
+    torch.set_num_threads(1)
+    begin = lambda folder: MAGEAgent("Pendulum-v1", algorithm, out=folder, compile=True, **SETTINGS)
+    begin(tmp_path / "one").learn(150)
+    begin(tmp_path / "two").learn(100)
+    agent = MAGEAgent.load(tmp_path / "two")
+    agent.learn(50, reset_num_timesteps=False)
+    assert agent.learner.graphs is not None and agent.learner.updates > 100
+    assert results(tmp_path / "one") == results(tmp_path / "two")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("env, seed", [("Pendulum-v1", 1), ("InvertedPendulum-v5", 2), ("HalfCheetah-v5", 3)])
 def test_many_random_kills(undisturbed, tmp_path, env, seed):
     assert kill_and_compare(undisturbed, tmp_path, env, kills=20, seed=seed) >= 20
