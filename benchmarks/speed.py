@@ -198,10 +198,9 @@ class Library:
 
 def by_functions(learner: Learner) -> Learner:
     """The learner with `update_agent` as it is written and each of its functions compiled by itself."""
-    pays = kernels.onednn_pays(learner.config, "cpu")
-    each = [kernels.compiled(function) for function in learner.eager[:4]]
-    apply = kernels.fused_apply(kernels.compiled(kernels.optimizer_step))
-    learner.kernels = kernels.Kernels(*(by_onednn(function) if pays else function for function in each), apply)
+    *functions, _ = learner.eager
+    each = kernels.by_the_faster(learner.config, "cpu", [kernels.compiled(function) for function in functions])
+    learner.kernels = kernels.Kernels(*each, kernels.fused_apply(kernels.compiled(kernels.optimizer_step)))
     return learner
 
 

@@ -383,18 +383,19 @@ def test_the_simulator_is_not_compiled():
         compile_learner(learner)
 
 
-def test_a_version_is_kept_once_its_first_call_has_worked_and_holds_its_objects(monkeypatch):
-    made = []
+class Scale:
+    factor = 2.0
 
-    def fused(function, device_type):
-        made.append(function)
-        return function
 
-    monkeypatch.setattr(kernels, "fused", fused)
+@pytest.fixture
+def made(monkeypatch):
+    """What was given to the compiler, which here gives it back as it is."""
+    functions = []
+    monkeypatch.setattr(kernels, "fused", lambda function, device_type: functions.append(function) or function)
+    return functions
 
-    class Scale:
-        factor = 2.0
 
+def test_a_version_is_kept_once_its_first_call_has_worked_and_holds_its_objects(made):
     class Pair(NamedTuple):
         one: Scale
         other: Scale
@@ -416,18 +417,7 @@ def test_a_version_is_kept_once_its_first_call_has_worked_and_holds_its_objects(
     assert seen() is not None  # its identity is part of a key: nothing else may get it
 
 
-def test_a_compiled_function_is_made_anew_for_other_shapes_numbers_and_objects(monkeypatch):
-    made = []
-
-    def fused(function, device_type):
-        made.append(function)
-        return function
-
-    monkeypatch.setattr(kernels, "fused", fused)
-
-    class Scale:
-        factor = 2.0
-
+def test_a_compiled_function_is_made_anew_for_other_shapes_numbers_and_objects(made):
     call, one, other = compiled(lambda x, scale, plus: x * scale.factor + plus), Scale(), Scale()
     for arguments, versions in (
         ((torch.ones(2), one, 1.0), 1),
@@ -441,7 +431,7 @@ def test_a_compiled_function_is_made_anew_for_other_shapes_numbers_and_objects(m
     ):
         assert torch.equal(call(*arguments), arguments[0] * 2.0 + arguments[2])
         assert len(made) == versions
-    assert copied(fused).__code__ is not fused.__code__
+    assert copied(call).__code__ is not call.__code__
 
 
 def test_rounded_products_change_gradients_a_little():
