@@ -377,6 +377,11 @@ def test_other_optimizers_are_refused_and_the_run_goes_on_without_compiling(make
     agent_update(learner)
 
 
+def test_a_counter_on_the_gpu_is_refused_as_reading_it_would_wait():
+    with pytest.raises(TypeError, match="AdamW with capturable=True: the compiled step has False"):
+        next_step(torch.optim.AdamW([torch.zeros(2, requires_grad=True)], 1e-3, capturable=True))
+
+
 def test_the_simulator_is_not_compiled():
     learner = build_learner(make_config("mage", "tiny", model="simulator"), make_env("Pendulum-v1"))
     with pytest.raises(ValueError, match="model='simulator' cannot be compiled.*use model='learned'"):

@@ -215,13 +215,10 @@ def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> 
 # %% ../../nbs/engine/build.ipynb #buil-08
 def build_optimizer(config: Config, module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
     """The configured optimizer for a network; the weight decay is decoupled from the gradient."""
-    parameters = list(module.parameters())
-    on_gpu = any(parameter.is_cuda for parameter in parameters)
-    passes = dict(foreach=True, capturable=on_gpu)  # capturable: the step count stays on the GPU, which need not wait for the CPU
-    group = [{"params": parameters}]  # as a group, so that there may be none: a simulator has no weights
+    group = [{"params": list(module.parameters())}]  # as a group, so that there may be none: a simulator has no weights
     if config.optimizer == "adam":
-        return torch.optim.AdamW(group, lr, weight_decay=weight_decay, **passes)
-    return torch.optim.RAdam(group, lr, weight_decay=weight_decay, decoupled_weight_decay=True, **passes)
+        return torch.optim.AdamW(group, lr, weight_decay=weight_decay, foreach=True)
+    return torch.optim.RAdam(group, lr, weight_decay=weight_decay, decoupled_weight_decay=True, foreach=True)
 
 # %% ../../nbs/engine/build.ipynb #buil-11
 FORMULAS = {"reward": reward_fn, "termination": termination_fn}

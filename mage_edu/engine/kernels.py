@@ -109,7 +109,8 @@ def optimizer_step(parameters: Sequence[Tensor], gradients: Sequence[Tensor], st
             square.copy_(new_square)
 
 # %% ../../nbs/engine/kernels.ipynb #009d-py
-SETTINGS = {"amsgrad": False, "maximize": False, "decoupled_weight_decay": True}  # with which the lines above are the optimizer's
+SETTINGS = {"amsgrad": False, "maximize": False, "decoupled_weight_decay": True,
+            "capturable": False}  # with which the lines above are the optimizer's; the last keeps its counter on the CPU, so that reading it waits for no GPU
 
 
 def next_step(optimizer: torch.optim.Optimizer) -> StepState:
@@ -126,8 +127,7 @@ def next_step(optimizer: torch.optim.Optimizer) -> StepState:
         if group.get(name, value) != value:
             raise TypeError(f"{type(optimizer).__name__} with {name}={group[name]}: the compiled step has {value}; set it so, or leave compile at False.")
     for parameter in group["params"] if not optimizer.state else ():
-        counter = torch.zeros((), device=parameter.device if group["capturable"] else "cpu")
-        optimizer.state[parameter] = {"step": counter, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+        optimizer.state[parameter] = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
     states = [optimizer.state[parameter] for parameter in group["params"]]
     torch._foreach_add_([state["step"] for state in states], 1.0)
     now = rates(states[0]["step"].item(), group["lr"], group["betas"], group["eps"], rectified, group["params"][0].dtype)
