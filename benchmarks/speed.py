@@ -217,8 +217,8 @@ class Graphs:
         for size, algorithm, threads in (
             ("paper", "mage", 2),
             ("laptop", "mage", 2),
-            ("laptop", "mage-half", 1),
-            ("tiny", "mage-half", 1),
+            ("laptop", "mage-even", 1),
+            ("tiny", "mage-even", 1),
         ):
             settle(threads)
             filled = partial(filled_learner, size, "HalfCheetah-v5", 0, algorithm=algorithm)

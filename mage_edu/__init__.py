@@ -2,7 +2,7 @@
 
     from mage_edu import MAGEAgent
 
-    agent = MAGEAgent("HalfCheetah-v5", algorithm="mage-half", size="laptop", seed=0, out="runs/cheetah")
+    agent = MAGEAgent("HalfCheetah-v5", algorithm="mage-even", size="laptop", seed=0, out="runs/cheetah")
     agent.learn(total_timesteps=10_000, progress_bar=True)
     action, state = agent.predict(obs)
 

@@ -92,7 +92,7 @@ def use_threads(threads: int | None) -> None:
 class Train:
     """Train one agent in a new run folder."""
     env: str = "HalfCheetah-v5"  # environment id, see `mage-edu envs`; any other that Gymnasium knows, or package:id, with learned reward
-    algorithm: str = DEFAULT_ALGORITHM  # mage-half, mage, td3 or one of their relatives in the table of algorithms
+    algorithm: str = DEFAULT_ALGORITHM  # mage-even, mage, td3 or one of their relatives in the table of algorithms
     size: str = "laptop"  # paper, laptop or tiny
     steps: int = 10_000  # environment steps
     seed: int = 0  # seeds every random generator of the run

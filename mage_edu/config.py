@@ -112,6 +112,7 @@ ALGORITHMS: dict[str, Mapping[str, Any]] = {
     "mage-mix": dict(real_share=0.0, horizon=3, horizon_mix=0.5, value_weight=1.0, gradient_weight=5.0, **TD3),
     "mage-sobolev": dict(real_share=0.0, horizon=1, value_weight=1.0, gradient_weight=5.0, state_slope_weight=1.0, **TD3),
     "td3-slope": dict(real_share=1.0, horizon=1, value_weight=1.0, gradient_weight=5.0, gradient_on="stored", **TD3),
+    "mage-even": dict(real_share=0.5, horizon=1, value_weight=1.0, gradient_weight=1.0, gradient_on="both", **TD3),
     "mage-half": dict(real_share=0.5, horizon=1, value_weight=1.0, gradient_weight=5.0, gradient_on="both", **TD3),
     "dyna-half": dict(real_share=0.5, horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),
     "mad-td3": dict(real_share=0.95, horizon=1, value_weight=1.0, gradient_weight=0.0, **TD3),
@@ -126,7 +127,7 @@ ALGORITHMS: dict[str, Mapping[str, Any]] = {
     "ddpg": dict(real_share=1.0, horizon=1, value_weight=1.0, gradient_weight=0.0, **DDPG),
 }
 
-DEFAULT_ALGORITHM = "mage-half"
+DEFAULT_ALGORITHM = "mage-even"
 
 # %% ../nbs/engine/config.ipynb #config-22
 SIZES: Mapping[str, Mapping[str, Any]] = {

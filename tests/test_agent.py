@@ -74,7 +74,7 @@ def test_the_face_has_the_names_and_defaults_of_stable_baselines3():
     constructor = defaults(MAGEAgent)
     assert list(constructor)[:6] == ["env", "algorithm", "size", "seed", "out", "device"]
     assert (constructor["algorithm"], constructor["size"], constructor["seed"], constructor["out"]) == (
-        "mage-half",
+        "mage-even",
         "laptop",
         0,
         None,

@@ -291,7 +291,7 @@ def test_an_environment_nobody_knows_trains_from_recorded_transitions(desk, caps
     ]
     assert cli.main(["train", "--env", env, "--steps", "20", "--data", "data.npz", *few]) == 0
     assert "are learned from its transitions" in capsys.readouterr().out
-    run = desk / "runs" / "gymnasium-MountainCarContinuous-v0-mage-half-1"
+    run = desk / "runs" / "gymnasium-MountainCarContinuous-v0-mage-even-1"
     assert (
         cli.main(["resume", str(run), "--steps", "30"]) == 0
         and cli.main(["evaluate", str(run), "--episodes", "1"]) == 0

@@ -44,7 +44,7 @@ def test_layers_win_in_order():
 def test_what_nobody_names_is_one_row_everywhere():
     """In Python, on the command line, in `make train` and first in a sweep; the fields' own defaults stay the authors'."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert make_config().algorithm == Train().algorithm == Sweep().algorithms[0] == DEFAULT_ALGORITHM == "mage-half"
+    assert make_config().algorithm == Train().algorithm == Sweep().algorithms[0] == DEFAULT_ALGORITHM == "mage-even"
     assert inspect.signature(MAGEAgent).parameters["algorithm"].default == DEFAULT_ALGORITHM
     assert re.findall(r"^ALGORITHM \?= (\S+)$", makefile, re.MULTILINE) == [DEFAULT_ALGORITHM]
     assert Config().to_dict() | {"size": "paper"} == make_config("mage", "paper").to_dict()

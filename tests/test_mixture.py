@@ -106,6 +106,7 @@ def test_values_of_stored_transitions_are_td3s_to_the_bit():
     [
         ("td3-slope", "td3", dict(gradient_weight=0.0)),
         ("mage-half", "mage", dict(real_share=0.0)),
+        ("mage-even", "mage-half", dict(gradient_weight=5.0)),
         ("mage-half", "dyna-half", dict(gradient_weight=0.0)),
         ("mage-half", "td3-slope", dict(real_share=1.0)),
         ("dyna-half", "dyna-td3", dict(real_share=0.0)),
