@@ -156,7 +156,7 @@ bench: install ## measure how long updates take, beside the plain version, the m
 	mkdir -p results/speed
 	$(BIN)/mage-edu bench --threads 2 --compile --precisions float32 bf16 --repeats 7 --out results/speed/bench.json
 	$(BIN)/mage-edu bench --algorithm mage-even --sizes laptop tiny --threads 1 --compile --precisions float32 bf16 --repeats 7 --out results/speed/bench_default.json
-	for part in profile products library compiling members buffer memory peers; do \
+	for part in profile products library graphs compiling members buffer memory peers; do \
 	  $(BIN)/python benchmarks/speed.py $$part --out results/speed/$$part.csv || exit 1; done
 	$(BIN)/python benchmarks/speed.py first --out results/speed/first_minute.csv
 	$(BIN)/python benchmarks/threads.py --repeats 1 --out results/speed/threads.csv
