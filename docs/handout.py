@@ -199,7 +199,7 @@ def write(out: Path, root: Path) -> list[Path]:
         for folder in ("nbs/course", "nbs/appendix", "nbs/engine", "results"):
             shutil.copytree(root / folder, out / name / folder, ignore=hidden)
         (out / name / "docs" / "pages").mkdir(parents=True)
-        for file in ("LICENSE", "CONTRIBUTING.md", "docs/pages/limits.md"):
+        for file in ("LICENSE", "CONTRIBUTING.md", "docs/pages/limits.md", "docs/pages/results.md"):
             shutil.copyfile(root / file, out / name / file)
         for lesson in lessons(root):
             nbformat.write(version(nbformat.read(lesson, as_version=4)), out / name / "nbs" / "course" / lesson.name)
