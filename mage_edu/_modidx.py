@@ -866,6 +866,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                 'mage_edu/engine/steps.py'),
                                        'mage_edu.engine.steps.clip_to_bounds': ( 'engine/steps.html#clip_to_bounds',
                                                                                  'mage_edu/engine/steps.py'),
+                                       'mage_edu.engine.steps.cut_after': ('engine/steps.html#cut_after', 'mage_edu/engine/steps.py'),
                                        'mage_edu.engine.steps.environment_step': ( 'engine/steps.html#environment_step',
                                                                                    'mage_edu/engine/steps.py'),
                                        'mage_edu.engine.steps.in_env_units': ('engine/steps.html#in_env_units', 'mage_edu/engine/steps.py'),

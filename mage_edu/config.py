@@ -30,6 +30,8 @@ def check_combinations(config: "Config") -> None:
          "set state_slope_weight=0, or model='learned'."),
         (config.stored_noise == "inferred" and config.simulates,
          "stored_noise='inferred' with model='simulator': a simulator has no noise; leave stored_noise out."),
+        (config.train_growth > 0 and config.train_max_steps == 0,
+         f"train_growth={config.train_growth} with train_max_steps=0: there is no cut that could grow; set train_max_steps to its first length, 100 say."),
         (config.actor_horizon_mean and config.actor_horizon == 0,
          "actor_horizon_mean=True with actor_horizon=0: there is no horizon to average over; raise actor_horizon."),
         (config.dynamics == "given" and not config.learns_model,

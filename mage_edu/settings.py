@@ -91,6 +91,7 @@ class Settings:
     warmup_steps: int = number(1_000, low=1)  # uniformly random actions before learning starts
     replay_capacity: int = number(100_000, low=1)  # transitions
     train_max_steps: int = number(0, low=0)  # a training episode is cut here as by a time limit while no stored step has terminated; 0 cuts none
+    train_growth: float = number(0.0, low=0)  # the cut grows with the run: it is never before this share of all steps so far
     eval_interval: int = number(1_000, low=1)  # environment steps between two evaluations
     eval_episodes: int = number(10, low=1)  # episodes per evaluation
     eval_max_steps: int = number(1_000, low=1)  # an evaluation episode ends here where the environment has no time limit of its own

@@ -115,7 +115,7 @@ def test_a_run_killed_at_random_moments_ends_the_same(undisturbed, tmp_path):
 
 
 def test_a_run_with_the_other_choices_ends_the_same_when_it_is_cut(tmp_path):
-    """Adam's moments and the delayed target critic, cut between two critic updates of one actor update."""
+    """Adam's moments, the delayed target critic and episodes whose end moves, cut between two critic updates of one actor update."""
     choices = dict(
         activation="relu",
         optimizer="adam",
@@ -123,6 +123,8 @@ def test_a_run_with_the_other_choices_ends_the_same_when_it_is_cut(tmp_path):
         actor_climbs="first",
         standardize_obs=False,
         delay_target_critic=True,
+        train_max_steps=40,
+        train_growth=0.5,
     )
     for name, parts in (("whole", (STEPS,)), ("cut", (101, STEPS - 101))):
         folder = tmp_path / name

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import Config
 from .environments import EnvironmentFault, checked_reset, checked_step
 from .learner import Learner, episode_seed
 from ..envs import ActionScale, never
@@ -18,8 +19,8 @@ from ..loop import explore
 
 # %% auto #0
 __all__ = ['COMPARED', 'act', 'clip_to_bounds', 'in_env_units', 'choose_action', 'check_finite', 'world_values', 'check_formulas',
-           'check_promise', 'simulator_state', 'check_simulated', 'begin_episode', 'is_cut', 'environment_step',
-           'ready', 'check_recorded', 'use_recorded']
+           'check_promise', 'simulator_state', 'check_simulated', 'begin_episode', 'cut_after', 'is_cut',
+           'environment_step', 'ready', 'check_recorded', 'use_recorded']
 
 # %% ../../nbs/engine/steps.ipynb #step-05
 def act(learner: Learner, obs: np.ndarray) -> np.ndarray:
@@ -116,9 +117,14 @@ def begin_episode(learner: Learner, env: gym.Env) -> None:
     learner.episode_return, learner.episode_length, learner.episode_actions = 0.0, 0, []
 
 # %% ../../nbs/engine/steps.ipynb #step-18
+def cut_after(config: Config, steps: int) -> float:
+    """Steps after which a training episode is cut when a run has made `steps` in all; 0 cuts none."""
+    return max(config.train_max_steps, config.train_growth * steps)
+
+
 def is_cut(learner: Learner) -> bool:
     """Whether the training episode is cut as by a time limit: it is long enough, and the task itself has ended none that is stored."""
-    long_enough = 0 < learner.config.train_max_steps <= learner.episode_length
+    long_enough = 0 < cut_after(learner.config, learner.num_timesteps) <= learner.episode_length
     return long_enough and not bool(learner.replay.data.terminated[: len(learner.replay)].any())
 
 
