@@ -200,34 +200,26 @@ def two_graphs() -> list[float]:
     return [gain["tiny", False], gain["laptop", False], gain["paper", True]]
 
 
+def entry(path: str, column: str, **where: object) -> float:
+    """A number of the one row of a table that has these values."""
+    (row,) = [row for row in rows_of(path) if all(row[name] == str(value) for name, value in where.items())]
+    return float(row[column])
+
+
 def won_back(size: str, name: str) -> float:
     """Updates after which compiling with an empty cache has paid, by a table of the bench; to the hundred."""
     eager, compiled = (bench(size, "update", version, "float32", table=name) for version in ("eager", "compiled"))
-    (seconds,) = [
-        float(row["seconds"])
-        for row in rows_of("speed/compiling.csv")
-        if (row["size"], row["cache"]) == (size, "empty")
-    ]
-    return round(1e3 * seconds / (eager - compiled), -2)
+    return round(1e3 * entry("speed/compiling.csv", "seconds", size=size, cache="empty") / (eager - compiled), -2)
 
 
 def per_second(widths: str, library: str) -> float:
-    (row,) = [
-        row
-        for row in rows_of("speed/peers.csv")
-        if (row["widths"], row["measure"], row["library"]) == (widths, "gradient steps", library)
-    ]
-    return float(row["per_second"])
+    """Gradient steps a second of a library."""
+    return entry("speed/peers.csv", "per_second", widths=widths, measure="gradient steps", library=library)
 
 
 def step_ms(size: str, threads: int, at_once: int) -> float:
     """Milliseconds of a training step with so many threads, of so many runs at once."""
-    (row,) = [
-        row
-        for row in rows_of("speed/threads.csv")
-        if (row["size"], row["threads"], row["runs_at_once"]) == (size, str(threads), str(at_once))
-    ]
-    return float(row["milliseconds"])
+    return entry("speed/threads.csv", "milliseconds", size=size, threads=threads, runs_at_once=at_once)
 
 
 def half_width(env: str, step: str) -> float:
