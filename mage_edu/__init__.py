@@ -6,7 +6,7 @@
     agent.learn(total_timesteps=10_000, progress_bar=True)
     action, state = agent.predict(obs)
 
-The notebooks in `nbs/` are the source of every module here. This file is the only one written by hand. It names the public face and
+The notebooks in `nbs/` are the source of every module here. Of the modules this one alone is written by hand. It names the public face and
 imports a name when it is first asked for, so that `import mage_edu` costs nothing and imports neither torch nor gymnasium.
 """
 

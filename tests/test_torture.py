@@ -86,7 +86,7 @@ def test_what_was_promised_is_on_the_disk(story):
 NOT_NEEDED = (".lock", ".replaced", "unlink", "rmdir")  # what may come back, or be missing, without harm
 
 
-@pytest.mark.parametrize("name", ["default, Pendulum-v1", "default, learned reward and termination"])
+@pytest.mark.parametrize("name", ["mage-half, Pendulum-v1", "mage-half, learned reward and termination"])
 def test_loaded_anew_before_every_step(name):
     count, wrong = everywhere.different(name, steps=36)
     assert count == 35 and wrong == []

@@ -46,14 +46,18 @@ SETTINGS = dict(
     dynamics_width=8,
     learned_width=8,
 )
+HALF = dict(algorithm="mage-half")
 ENV = "InvertedPendulum-v5"  # episodes of a few steps at first, which terminate
 CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (ENV, dict(algorithm=name)) for name in ALGORITHMS} | {
-    "default, Pendulum-v1": ("Pendulum-v1", {}),
-    "default, learned reward and termination": (ENV, dict(reward="learned", termination="learned")),
-    "default, the simulator as model": (ENV, dict(model="simulator")),
-    "default, training episodes cut": ("Pendulum-v1", dict(train_max_steps=7)),  # nothing is cut where steps terminate
-    "default, bf16": (ENV, dict(precision="bf16")),
-    "default, compiled": (ENV, dict(compile=True)),
+    "mage-half, Pendulum-v1": ("Pendulum-v1", HALF),
+    "mage-half, learned reward and termination": (ENV, HALF | dict(reward="learned", termination="learned")),
+    "mage-half, the simulator as model": (ENV, HALF | dict(model="simulator")),
+    "mage-half, training episodes cut": (
+        "Pendulum-v1",
+        HALF | dict(train_max_steps=7),
+    ),  # nothing is cut where steps terminate
+    "mage-half, bf16": (ENV, HALF | dict(precision="bf16")),
+    "mage-half, compiled": (ENV, HALF | dict(compile=True)),
 }
 
 
