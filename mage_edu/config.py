@@ -5,7 +5,6 @@ __all__ = ['TD3', 'DDPG', 'ALGORITHMS', 'DEFAULT_ALGORITHM', 'SIZES', 'check_com
 
 # %% ../nbs/engine/config.ipynb #config-03
 import dataclasses
-from dataclasses import dataclass
 from typing import Any, Mapping
 
 from .settings import Settings, check_setting, plain, unknown_name
@@ -30,8 +29,7 @@ def check_combinations(config: "Config") -> None:
          "set state_slope_weight=0, or model='learned'."),
         (config.stored_noise == "inferred" and config.simulates,
          "stored_noise='inferred' with model='simulator': a simulator has no noise; leave stored_noise out."),
-        (config.train_growth > 0 and config.train_max_steps == 0,
-         f"train_growth={config.train_growth} with train_max_steps=0: there is no cut that could grow; set train_max_steps to its first length, 100 say."),
+        (config.train_growth > 0 and config.train_max_steps == 0, "train_growth with train_max_steps=0: no cut could grow; set train_max_steps, to 100 say."),
         (config.actor_horizon_mean and config.actor_horizon == 0,
          "actor_horizon_mean=True with actor_horizon=0: there is no horizon to average over; raise actor_horizon."),
         (config.dynamics == "given" and not config.learns_model,
@@ -44,7 +42,7 @@ def check_combinations(config: "Config") -> None:
         raise ValueError(sentences[0])
 
 # %% ../nbs/engine/config.ipynb #config-16
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Config(Settings):
     """All settings of one run, flat and frozen; `make_config` fills it from a named algorithm and a named size.
 

@@ -7,7 +7,6 @@ __all__ = ['number', 'Settings', 'unknown_name', 'plain', 'check_setting']
 import dataclasses
 import difflib
 import math
-from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 # %% ../nbs/engine/settings.ipynb #set-05
@@ -16,7 +15,7 @@ def number(default: float | None, low: float = -math.inf, high: float = math.inf
     return dataclasses.field(default=default, metadata={"low": low, "high": high, "above": above})
 
 # %% ../nbs/engine/settings.ipynb #set-07
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """All settings of one run, with the authors' values as defaults."""
     # the run's name

@@ -120,7 +120,7 @@ def test_shares_end_at_one(name):
         ("td3", dict(horizon=2, batch_size=10, members=4), "choose a multiple"),
         ("mage", dict(log_var_min=0.0, log_var_max=0.0), "expected a value below log_var_max"),
         ("mage", dict(actor_horizon_mean=True), "there is no horizon to average over; raise actor_horizon"),
-        ("mage", dict(train_growth=0.1), "there is no cut that could grow; set train_max_steps to its first length"),
+        ("mage", dict(train_growth=0.1), "no cut could grow; set train_max_steps, to 100 say"),
         ("td3", dict(actor_horizon=1, batch_size=10, members=4), "choose a multiple"),
         ("mage", dict(actor_horizon=-1), "actor_horizon=-1: expected a value of at least 0"),
         ("mage-half", dict(stored_noise="inferred", model="simulator"), "a simulator has no noise"),
