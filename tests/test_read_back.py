@@ -441,6 +441,7 @@ PLAIN = {  # numbers that are no result: the reason, and the pieces of text that
         ("roughly, where the slow seeds stay", r"near 1,400 for thousands of steps"),
         ("the length of a rollout, which diagnose has", r"the discounted return of 100 steps"),
         ("measured once on the agent of make train, its last returns apart kept in no table", r"An eleventh run shows what the cut hides.*?is another run"),
+        ("a task and its settings", r"## Reacher-v5\n", r"Size `laptop`, seeds 0 to 2; a return", r"so nearer to 0 is better", r"An episode has 50 steps"),
         ("seeds and settings of the cut that grows", r"is cut after 100 steps, or after a tenth", r"Seeds 100 to 105, with the cut fixed", r"Growing minus fixed, seeds 100 to 105", r"that ran on, 100 to 102, at 10,000", r"Seed 0 ends at \d+ after 10,000 steps"),
         ("tried once, kept in no table", r"A cut at a random step \(geometric, with a mean of 100\).*?\(-705 to 222\)"),
         ("measured once on the agents of the table, kept in no table", r"of ten seeds at 5,000 steps\. Seed 2", r"Seed 2 stood at 3,000 steps and falls from 4,000 on.*?A remedy has not been tried"),
@@ -579,6 +580,7 @@ TABLES = {
     "mixture/short_episodes_10000.csv": longer,
     "mixture/weight_choosing.csv": weight_tried,
     "mixture/growing_cut.csv": growing,
+    "mixture/reacher.csv": Runs("mixture/reacher.csv"),
     "mixture/invertedpendulum.csv": poles,
 }
 
