@@ -160,6 +160,7 @@ def one_machine_and_a_cluster(tmp_path, monkeypatch, **cluster):
 
 
 @needs_dask
+@pytest.mark.slow
 def test_two_dask_workers_give_the_same_runs_and_go_on_where_one_was_cut(tmp_path, monkeypatch):
     from distributed import LocalCluster
 
