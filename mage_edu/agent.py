@@ -70,7 +70,7 @@ from mage_edu.engine.storage import (
     write_figure,
     write_video,
 )
-from .engine.train import first_interrupt, train
+from .engine.train import EvaluationFault, first_interrupt, train
 from .engine.worlds import OneWorld, Recipe, other_world, some
 from .envs import TransitionFn, make_env
 from .evaluate import Evaluator, Policy
@@ -246,7 +246,7 @@ def diagnose_learner(learner: Learner, new_env: Callable[[], gym.Env], settings:
     """One row of diagnostics, with these settings in the place of the configuration's."""
     diagnoser = Diagnoser(dataclasses.replace(learner.config, **settings), new_env)
     try:
-        return diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps)
+        return diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps, learner.own_functions)
     finally:
         diagnoser.close()
 
@@ -349,7 +349,8 @@ class Reporter:
                 self.writer.add_scalar(f"{kind}/{name}", value, self.agent.num_timesteps)
         self.shown |= {short: f"{summary[name]:.4g}" for name, short in SHOWN.items() if name in summary}
         self.advance()
-        return self.callback is None or self.callback(self.agent, summary) is not False
+        answer = None if self.callback is None else self.callback(self.agent, summary)
+        return not isinstance(answer, (bool, np.bool_)) or bool(answer)
 
     def advance(self) -> None:
         """Bring the progress bar up to date."""
@@ -382,12 +383,13 @@ def open_tensorboard(run: Path, step: int = 0) -> Any:
 
 # %% ../nbs/engine/agent.ipynb #034-py
 def describe_run(env: dict[str, Any], config: Config, device: torch.device, compile: bool | str, threads: int, total_timesteps: int,
-                 sources: Mapping[str, str] | None = None, data: str | None = None) -> dict[str, Any]:
+                 sources: Mapping[str, str] | None = None, data: str | None = None, given: Mapping[str, Callable[..., Any]] | None = None) -> dict[str, Any]:
     """What config.json holds: environment, settings, what they ran with, where reward, termination and recorded transitions come
-    from, and the step at which the run is to end."""
+    from, the names of the user's functions, and the step at which the run is to end."""
     versions = {"gymnasium": gym.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__, "torch": torch.__version__}
     made = {"env": env["id"], "env_arguments": env["arguments"]} | ({"env_by_hand": True} if env.get("by_hand") else {}) | ({"env_module": env["module"]} if "module" in env else {})
-    return made | {"config": config.to_dict(), "sources": dict(sources or {}), "data": data, "device": str(device), "threads": threads,
+    names = {name: getattr(function, "__qualname__", type(function).__name__) for name, function in (given or {}).items()}
+    return made | {"given": names, "config": config.to_dict(), "sources": dict(sources or {}), "data": data, "device": str(device), "threads": threads,
                    "onednn": onednn_pays(config, device.type), "compile": compile, "total_timesteps": total_timesteps, "versions": versions}
 
 # %% ../nbs/engine/agent.ipynb #037-py
@@ -455,7 +457,7 @@ class MAGEAgent(ActingAgent):
         self.checkpoints: Checkpoints | None = None
         self.other_world: list[str] = []  # in which respects a loaded agent's environment is not the one it was trained in
         self.forgotten: tuple[str, ...] = ()  # functions of its user's that a loaded agent was not given again
-        description = describe_run(self.env_described, config, self.device, compile, self.threads, 0, self.learner.sources, self.data)
+        description = describe_run(self.env_described, config, self.device, compile, self.threads, 0, self.learner.sources, self.data, given)
         self.run = None if out is None else RunFolder(out).create(description)  # last: the first thing that writes
 
     def learn(self, total_timesteps: int, callback: Callback | None = None, reset_num_timesteps: bool = True,
@@ -469,6 +471,8 @@ class MAGEAgent(ActingAgent):
         in the folder, `Divergence`, and `KeyboardInterrupt` at the end of an interrupted run.
         """
         total_timesteps = check_steps(total_timesteps)
+        if callback is not None and not callable(callback):
+            raise ValueError(f"callback={callback!r}: expected a function of (agent, metrics), which stops the run by returning False.")
         check_remembered(self)
         goal = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
         run = self.run or (None if reset_num_timesteps else self.source)
@@ -481,6 +485,8 @@ class MAGEAgent(ActingAgent):
                 settle_compile(self, goal)
                 reporter = Reporter(self, callback, max(0, goal - self.num_timesteps), progress_bar)
                 run_and_save(self, max(0, goal - self.num_timesteps), reporter)
+        if total_timesteps > 0 and not self.learner.updates and self.num_timesteps < self.config.warmup_steps:
+            warnings.warn(f"all {self.num_timesteps} steps so far are random ones of the warm-up, which takes {self.config.warmup_steps}: nothing is learned yet; take more steps, or a smaller warmup_steps.")
         return self
 
     @ordinary_torch()
@@ -562,7 +568,7 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
         wanted = compile_learner(agent.learner)
     agent.compile = wanted
     if agent.run is not None:
-        agent.run.describe(describe_run(agent.env_described, agent.config, agent.device, agent.compile, agent.threads, goal, agent.learner.sources, agent.data))
+        agent.run.describe(describe_run(agent.env_described, agent.config, agent.device, agent.compile, agent.threads, goal, agent.learner.sources, agent.data, agent.given))
 
 # %% ../nbs/engine/agent.ipynb #042s1-py
 class OwnEvaluator(Evaluator):
@@ -594,9 +600,9 @@ def run_and_save(agent: MAGEAgent, steps: int, reporter: Reporter) -> None:
                 save_checkpoint(agent)
         except BaseException as error:  # the environment may stand between two steps
             agent.learner.obs = None
-            if isinstance(error, Divergence) and agent.run is not None:
+            if isinstance(error, (Divergence, EvaluationFault)) and agent.run is not None:
                 error.args = (f"{error} The newest checkpoint is of step {agent.checkpoints.newest['step']}, in {agent.run.checkpoint}.",)
-            if isinstance(error, EnvironmentFault):
+            elif isinstance(error, EnvironmentFault):  # after an evaluation's fault a checkpoint would leave that evaluation out for ever
                 save_before_fault(agent, error)
             raise
         finally:
@@ -632,7 +638,7 @@ def continue_run(agent: MAGEAgent) -> None:
     check_entries(run.config, described, {"compile": (bool, str), "threads": int})
     try:
         check_compile(described["compile"])
-        agent.threads = check_threads(described["threads"])
+        agent.compile, agent.threads = described["compile"], check_threads(described["threads"])
     except ValueError as error:
         raise ValueError(f"{run.config}: {error}") from error
     if agent.other_world:
@@ -651,7 +657,7 @@ def continue_run(agent: MAGEAgent) -> None:
         raise ValueError(f"{run.checkpoint}: step {checkpoint.state.step}: {error}") from error
     for reason in reasons:
         warnings.warn(f"{reason} The checkpoint of step {checkpoint.state.step} is used instead.")
-    agent.compile, agent.tensorboard = described["compile"], (run.path / "tensorboard").is_dir()
+    agent.tensorboard = (run.path / "tensorboard").is_dir()
     warn_of_changes(described, describe_run(agent.env_name, agent.config, agent.device, agent.compile, agent.threads, 0))
     cut_tables(tables_of(run), manifest)
     agent.learner, agent.run, agent.data = learner, run, described.get("data")
@@ -685,8 +691,8 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
     `env` is needed where the environment was made by hand, `functions` (reward=, termination=, critic_loss=, critic_target=) to learn on where they were
     the user's, and dynamics= and critic= where model and critic were.
     From a run folder with checkpoints, `learn(..., reset_num_timesteps=False)` continues that run. The replay buffer and the
-    optimizers' moments are not part of an agent folder: from one, `learn` first takes `warmup_steps` steps with the saved policy
-    to fill the buffer. Raises `FileNotFoundError` or `ValueError` when the files or the environment do not fit.
+    optimizers' moments are not part of an agent folder: from one, `learn` first takes `warmup_steps` steps to fill the buffer, with
+    the saved policy where `reset_num_timesteps=False`, else with uniform actions as in a new run. Raises `FileNotFoundError` or `ValueError` when the files or the environment do not fit.
     """
     run = RunFolder(path)
     if never_begun(run):

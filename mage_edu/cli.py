@@ -4,8 +4,8 @@
 __all__ = ['Settings', 'ADDED', 'COMMANDS', 'NUMBERS', 'field_comments', 'optional_settings', 'given', 'check_count', 'run_file',
            'output_file', 'use_threads', 'Train', 'report_training', 'film_if_possible', 'Resume', 'Evaluate', 'Video',
            'Web', 'Diagnose', 'diagnosis_lines', 'draw_model', 'draw_diagnostics', 'run_label', 'Plot', 'Envs', 'Check',
-           'Sweep', 'summary_lines', 'time_lines', 'draw_sweep', 'Bench', 'whole', 'at_home', 'parse',
-           'show_all_letters', 'main']
+           'Sweep', 'summary_lines', 'difference_lines', 'time_lines', 'draw_sweep', 'Bench', 'whole', 'at_home',
+           'parse', 'show_all_letters', 'main']
 
 # %% ../nbs/engine/cli.ipynb #003-py
 import dataclasses
@@ -17,7 +17,8 @@ import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Sequence, get_type_hints
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Mapping, Sequence, get_type_hints
 
 # %% ../nbs/engine/cli.ipynb #005-py
 import tyro
@@ -263,7 +264,7 @@ def diagnosis_lines(agent: "MAGEAgent", settings: dict[str, Any]) -> list[str]:
     from mage_edu.engine.diagnostics import MEANINGS, Diagnoser
 
     learner, diagnoser = agent.learner, Diagnoser(dataclasses.replace(agent.config, **settings), agent.new_env)
-    row = diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps)
+    row = diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps, learner.own_functions)
     lines = [f"{name:<24}{row[name]:>10.3f}  {meaning}" for name, meaning in MEANINGS.items() if name in row]
     if learner.learned_dynamics is not None:
         errors = diagnoser.per_dimension(learner.actor, learner.learned_dynamics, learner.num_timesteps)
@@ -300,11 +301,11 @@ def draw_diagnostics(run: Path) -> None:
     print(f"over training: {folder.diagnosis}")
 
 # %% ../nbs/engine/cli.ipynb #040-py
-def run_label(config: Config) -> str:
-    """Algorithm, size and changed settings; runs that differ only in their seed have the same label."""
+def run_label(config: Config, given: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Algorithm, size and changed settings; runs that differ only in their seed have the same label. `given` names the user's functions."""
     known = config.algorithm if config.algorithm in ALGORITHMS else DEFAULT_ALGORITHM  # somebody's own row: name its differences from the default
     table = make_config(known, config.size, seed=config.seed).to_dict() | {"algorithm": config.algorithm}
-    changed = [f"{name}={value}" for name, value in config.to_dict().items() if value != table[name]]
+    changed = [f"{name}={given.get(name, value)}" for name, value in config.to_dict().items() if value != table[name]]
     return " ".join([config.algorithm, config.size, *changed])
 
 # %% ../nbs/engine/cli.ipynb #042-py
@@ -317,17 +318,22 @@ class Plot:
     def run(self) -> int:
         """Group runs that differ only in their seed, draw, and print where the picture is."""
         from mage_edu.engine.pictures import plot_curves
-        from mage_edu.engine.storage import evaluation_curve, read_json, write_figure
+        from mage_edu.engine.storage import RunFolder, evaluation_curve, write_figure
 
         if not self.run_folders:
             raise ValueError("plot: expected at least one run folder, as in `mage-edu plot runs/cheetah`.")
         curves: dict[str, list] = {}
-        envs = set()
+        envs, drawn = set(), set()
         for folder in self.run_folders:
-            description = read_json(run_file(folder, "config.json"))
-            run_file(folder, "evaluations.csv")
+            run_file(folder, "config.json"), run_file(folder, "evaluations.csv")
+            description = RunFolder(folder).description()
             steps, returns = evaluation_curve(folder)
-            curves.setdefault(run_label(make_config(**description["config"])), []).append((steps, returns.mean(1)))
+            config = make_config(**description["config"])
+            label = run_label(config, description.get("given", {}))
+            if (run := (description["env"], label, config.seed)) in drawn:
+                raise ValueError(f"{folder}: another run of seed {config.seed} has the same label, {label}; where functions of one name tell them apart, give them different names.")
+            drawn.add(run)
+            curves.setdefault(label, []).append((steps, returns.mean(1)))
             envs.add(description["env"])
         if len(envs) > 1:
             raise ValueError(f"runs of {', '.join(sorted(envs))}: their returns cannot share one picture; plot one environment at a time.")
@@ -395,6 +401,7 @@ class Sweep:
             make_jobs,
             read_times,
             run_sweep,
+            sweep_differences,
             sweep_summary,
             time_summary,
             write_diagnostics,
@@ -403,7 +410,7 @@ class Sweep:
         jobs = make_jobs(self.out, self.envs, self.algorithms, self.seeds, self.steps, self.size, self.overrides)
         report = lambda line: print(line, flush=True)
         rows = run_sweep(jobs, self.workers, self.device, report, self.backend, self.address)
-        for line in summary_lines(sweep_summary(rows)) + time_lines(time_summary(read_times(self.out))):
+        for line in summary_lines(sweep_summary(rows)) + difference_lines(sweep_differences(rows)) + time_lines(time_summary(read_times(self.out))):
             print(line)
         for env in self.envs:
             draw_sweep(self.out, env)
@@ -425,6 +432,12 @@ def summary_lines(summary: list[dict[str, Any]]) -> list[str]:
         lines.append(f"{' '.join(name)}, step {row['step']}, {row['seeds']} seeds: "
                      f"mean {row['mean']:.1f}{between('mean')}, IQM {row['iqm']:.1f}{between('iqm')}")
     return lines
+
+
+def difference_lines(differences: list[dict[str, Any]]) -> list[str]:
+    """One line for each line of an environment but the first: the first minus this one."""
+    return [f"{row['env']}, {' '.join(row['one'])} minus {' '.join(row['other'])}, step {row['step']}, {row['pairs']} pairs of a seed: {row['mean']:+.1f}, "
+            f"95 % t-interval [{row['low']:.1f}, {row['high']:.1f}]" for row in differences]
 
 
 def time_lines(summary: list[dict[str, Any]]) -> list[str]:

@@ -68,7 +68,7 @@ class Config(Settings):
     @property
     def stored_slope(self) -> bool:
         """Whether stored transitions do, with the model's derivative."""
-        return self.gradient_weight > 0.0 and self.gradient_on != "imagined" and self.real_share > 0.0
+        return self.gradient_weight > 0.0 and self.gradient_on != "imagined" and self.stored_count(self.batch_size) > 0  # a small share rounds to none
 
     @property
     def state_slope(self) -> bool:

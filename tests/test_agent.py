@@ -4,6 +4,7 @@ import inspect
 import json
 import subprocess
 import sys
+import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 import mage_edu
 from mage_edu import MAGEAgent, make_config
 from mage_edu.agent import follow, named_weights, pick_device
-from mage_edu.engine.storage import load_agent, write_sealed
+from mage_edu.engine.storage import evaluation_curve, load_agent, write_sealed
 from mage_edu.engine.tasks import TASKS
 from mage_edu.envs import make_env
 
@@ -413,3 +414,132 @@ def test_a_number_of_threads_that_is_none_is_refused(tmp_path, threads):
     with pytest.raises(ValueError, match="threads=.*expected a whole number from 1 to 1024"):
         new_agent(tmp_path / "run", threads=threads)
     assert not (tmp_path / "run").exists()
+
+
+def test_evaluating_afterwards_with_the_runs_seed_gives_the_last_row_again(tmp_path):
+    """The run's evaluations are seeded by its seed and the step."""
+    agent = new_agent(tmp_path / "run", seed=4, eval_episodes=2).learn(40)
+    _, returns = evaluation_curve(tmp_path / "run")
+    assert np.array_equal(agent.evaluate(2, seed=4), returns[-1])
+    assert not np.array_equal(agent.evaluate(2, seed=0), returns[-1])
+
+
+class Faulty(gym.Wrapper):
+    """A pendulum that breaks down in one step of its life, or in that step of every episode."""
+
+    def __init__(self, env, at, every_episode=False):
+        super().__init__(env)
+        self.at, self.every_episode, self.count = at, every_episode, 0
+
+    def reset(self, **arguments):
+        self.count = 0 if self.every_episode else self.count
+        return self.env.reset(**arguments)
+
+    def step(self, action):
+        self.count += 1
+        if self.count == self.at:
+            raise RuntimeError("it broke down")
+        return self.env.step(action)
+
+
+def test_a_fault_in_the_step_after_a_checkpoint_ends_the_episode(tmp_path):
+    """Else the run would go on into the same fault for ever."""
+    env = lambda: Faulty(gym.make("Pendulum-v1", max_episode_steps=1_000), 61, every_episode=True)
+    agent = new_agent(tmp_path / "run", env(), checkpoint_interval=60, eval_interval=1_000)
+    reached = []
+    for _ in range(3):
+        with pytest.raises(ValueError, match="begins a new episode there"):
+            agent.learn(190 - agent.num_timesteps, reset_num_timesteps=False)
+        reached.append(agent.num_timesteps)
+        agent = MAGEAgent.load(tmp_path / "run", env=env())
+    assert reached == [60, 120, 180]
+    assert agent.learn(10, reset_num_timesteps=False).num_timesteps == 190
+
+
+def test_an_evaluation_that_a_fault_cut_is_made_up_for(tmp_path, monkeypatch):
+    from mage_edu.agent import OwnEvaluator
+    from mage_edu.engine.environments import EnvironmentFault
+
+    settings = dict(eval_interval=40, checkpoint_interval=30)
+    whole, whole_agent = tmp_path / "whole", None
+    whole_agent = new_agent(whole, **settings).learn(120)
+    evaluate = OwnEvaluator.returns
+
+    def broken(self, policy, step):
+        if step == 80:
+            raise EnvironmentFault("evaluation: it broke down")
+        return evaluate(self, policy, step)
+
+    monkeypatch.setattr(OwnEvaluator, "returns", broken)
+    with pytest.raises(EnvironmentFault, match="newest checkpoint is of step 60"):
+        new_agent(tmp_path / "run", **settings).learn(120)
+    monkeypatch.undo()
+    agent = MAGEAgent.load(tmp_path / "run").learn(60, reset_num_timesteps=False)
+    for name in ("evaluations.csv", "metrics.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes()
+    assert same(weights(agent), weights(whole_agent))
+
+
+def test_the_clock_of_a_run_in_parts_keeps_all_parts(tmp_path):
+    from mage_edu.engine.storage import read_table
+
+    agent = new_agent(tmp_path / "run", eval_interval=40).learn(79)
+    (_, cut) = read_table(tmp_path / "run" / "timings.csv")
+    MAGEAgent.load(tmp_path / "run").learn(1, reset_num_timesteps=False)
+    rows = read_table(tmp_path / "run" / "timings.csv")
+    assert [row["step"] for row in rows] == [40, 79, 80] and agent.num_timesteps == 79
+    assert rows[-1]["seconds"] > cut["seconds"] and rows[-1]["updates"] >= cut["updates"] > rows[0]["updates"]
+
+
+def test_a_callback_stops_with_numpys_false_too_and_is_looked_at_first():
+    assert new_agent().learn(100, callback=lambda agent, row: np.bool_(False)).num_timesteps == 20
+    assert new_agent().learn(60, callback=lambda agent, row: np.bool_(True)).num_timesteps == 60
+    with pytest.raises(ValueError, match=r"callback=\[\]: expected a function of \(agent, metrics\)"):
+        new_agent().learn(60, callback=[])
+
+
+def test_compile_is_remembered_by_a_run_that_has_no_checkpoint_yet(tmp_path):
+    new_agent(tmp_path / "run", compile=False)
+    agent = MAGEAgent.load(tmp_path / "run").learn(1, reset_num_timesteps=False)
+    assert agent.compile is False and agent.run is not None
+
+
+@pytest.mark.parametrize("algorithm", ["td3", "ddpg"])
+def test_what_imagines_nothing_trains_beside_those_that_ask_the_simulator(algorithm):
+    assert new_agent(algorithm=algorithm, model="simulator").learn(40).learner.updates > 0
+
+
+def test_more_data_than_the_buffer_holds_is_told(tmp_path):
+    from mage_edu.engine.recorded import record, write_arrays
+
+    write_arrays(tmp_path / "data.npz", record(make_env("Pendulum-v1"), 80))
+    with pytest.warns(UserWarning, match="80 transitions and replay_capacity is 50: the first 30 are not kept"):
+        new_agent(data=tmp_path / "data.npz", replay_capacity=50)
+
+
+def test_unsigned_observations_are_no_surprise():
+    class Bytes(gym.ObservationWrapper):
+        kind = np.uint8
+
+        def observation(self, obs):
+            return np.array([200, 3, 0] if round(obs[2] * 100) % 2 else [0, 0, 5], self.kind)
+
+    class Bits(Bytes):
+        kind = bool
+
+    for kind in (Bytes, Bits):
+        learner = new_agent(env=kind(gym.make("Pendulum-v1")), algorithm="td3").learn(40).learner
+        data = learner.replay.data
+        assert torch.allclose(
+            torch.as_tensor(learner.normalizer.delta.std()),
+            (data.next_obs[:40].double() - data.obs[:40].double()).std(0, correction=0),
+            atol=1e-4,
+        )
+
+
+def test_a_run_that_is_all_warm_up_says_so():
+    with pytest.warns(UserWarning, match="all 15 steps so far are random ones of the warm-up, which takes 20"):
+        new_agent().learn(15)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        new_agent().learn(25)

@@ -1,13 +1,16 @@
 """The command line: what it refuses, and one tour through its commands."""
 
+import dataclasses
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from mage_edu import cli
+from mage_edu import cli, make_config
 
 TINY = [
     "--env",
@@ -321,3 +324,42 @@ def test_an_environment_nobody_knows_trains_from_recorded_transitions(desk, caps
     assert (
         desk / "sweep" / "gymnasium-MountainCarContinuous-v0" / "td3-eval_episodes=1,eval_interval=210" / "seed-0"
     ).is_dir()
+
+
+def test_a_label_names_what_was_changed():
+    assert cli.run_label(make_config("td3", "laptop", discount=0.9)) == "td3 laptop discount=0.9"
+
+
+def test_the_seed_of_an_evaluation_counts(desk, capsys):
+    assert cli.main(["train", *TINY, "--algorithm", "td3", "--steps", "0", "--out", "run"]) == 0
+    said = []
+    for seed in ("0", "1", "1"):
+        capsys.readouterr()
+        assert cli.main(["evaluate", "run", "--episodes", "2", "--seed", seed]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] != said[1] == said[2]
+
+
+def test_runs_with_functions_of_ones_own_are_drawn_apart(desk, capsys):
+    from mage_edu import MAGEAgent
+    from mage_edu.updates import critic_loss
+
+    def mine(config, critic, target):
+        return critic_loss(dataclasses.replace(config, critic_loss="huber"), critic, target)
+
+    few = dict(size="tiny", eval_interval=20, eval_episodes=1, algorithm="td3")
+    MAGEAgent("Pendulum-v1", critic_loss=mine, out="mine", **few).learn(20)
+    MAGEAgent("Pendulum-v1", critic_loss=lambda *a: mine(*a), out="another", **few).learn(20)
+    MAGEAgent("Pendulum-v1", critic_loss=lambda *a: mine(*a), out="third", **few).learn(20)
+    assert cli.main(["plot", "mine", "another"]) == 0
+    assert cli.main(["plot", "another", "third"]) == 2
+    assert "another run of seed 0 has the same label" in capsys.readouterr().err
+    old = Path(__file__).parent / "data" / "runs-with-start"
+    assert cli.main(["plot", *map(str, sorted(old.iterdir())[:1])]) == 0
+
+
+def test_a_sweep_prints_what_its_first_line_is_ahead_by(desk, capsys):
+    words = "sweep --envs Pendulum-v1 --algorithms td3 ddpg --seeds 0 1 --size tiny --steps 20 --overrides eval_interval=20,eval_episodes=1"
+    assert cli.main(words.split()) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"td3 \S+ minus ddpg \S+, step 20, 2 pairs of a seed: [+-]\d+\.\d, 95 % t-interval \[", out)

@@ -228,3 +228,17 @@ def test_a_file_with_the_former_switch_means_the_same():
 
 def test_no_suggestion_when_nothing_is_near():
     assert unknown_name("size", "xyz", ["tiny"]) == "unknown size 'xyz'. Known: tiny."
+
+
+def test_mage_even_is_mage_half_with_a_weight_of_one():
+    even, half = (
+        make_config(name, **more).to_dict()
+        for name, more in (("mage-even", {}), ("mage-half", dict(gradient_weight=1.0)))
+    )
+    assert even | {"algorithm": "mage-half"} == half
+
+
+def test_a_share_that_rounds_to_nothing_has_no_stored_slope():
+    with pytest.raises(ValueError, match="no such transition is in a batch"):
+        make_config("td3-slope", "laptop", real_share=0.01, gradient_on="stored")
+    assert make_config("dyna-half", "laptop", real_share=0.01).stored_count(128) == 0

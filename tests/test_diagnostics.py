@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent, cli, make_config
+from mage_edu.critic import Critic
 from mage_edu.dynamics import Dynamics
 from mage_edu.engine.diagnostics import (
     Diagnoser,
@@ -15,6 +16,7 @@ from mage_edu.engine.diagnostics import (
     agreement,
     ceiling,
     coverage,
+    critic_action_gradient,
     critic_row,
     flat_actor_gradient,
     gain_along,
@@ -499,3 +501,91 @@ def test_a_sweep_joins_the_diagnostics_of_its_runs(tmp_path, capsys):
     ]
     own = read_table(tmp_path / "s" / "Pendulum-v1" / f"td3-{overrides}" / "seed-3" / "diagnostics.csv")
     assert all(rows[2][name] == value or math.isnan(value) for name, value in own[0].items())
+
+
+def test_gradients_are_judged_where_the_policy_goes_and_the_model_where_exploration_does():
+    learner = MAGEAgent("Pendulum-v1", **SMALL).learner
+    networks = learner.actor, learner.critic, learner.dynamics
+    judges = [
+        Diagnoser(make_config("mage", "tiny", exploration_noise=noise, **QUICK), lambda: make_env("Pendulum-v1"))
+        for noise in (0.1, 0.8)
+    ]
+    little, much = (judge.row(*networks, 1) for judge in judges)
+    changed = {name for name in little if little[name] != much[name]}
+    assert (
+        {"model_error", "disagreement"}
+        <= changed
+        <= {"model_error", "model_error_k", "disagreement", "coverage_90", "jacobian_cosine", "jacobian_error"}
+    )
+
+
+def test_the_coverage_in_the_row_is_that_of_90_percent():
+    learner = MAGEAgent("Pendulum-v1", **SMALL).learn(60).learner
+    judge = Diagnoser(make_config("mage", "tiny", **QUICK), lambda: make_env("Pendulum-v1"))
+    row, ones = (
+        judge.row(learner.actor, learner.critic, learner.dynamics, 1),
+        windows(judge.noisy_episodes(learner.actor, 1), 1),
+    )
+    prediction = predict(learner.dynamics.double(), ones.obs[:, 0], ones.action[:, 0])
+    half, most = coverage(prediction, ones.obs[:, 1], [0.5, 0.9])
+    assert row["coverage_90"] == pytest.approx(most) and half < most
+
+
+def test_the_truth_is_measured_with_two_steps():
+    """Of the reward a_0^3 + a_1, a difference with step h says (h^2, 1) at a = 0."""
+    eye, ones = torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    world = World(
+        Linear(eye, eye),
+        lambda obs, action, next_obs: action[..., 0] ** 3 + action[..., 1],
+        never,
+        ActionScale(-ones, ones),
+    )
+    actor = torch.nn.Linear(2, 2, bias=False, dtype=torch.float64)
+    actor.weight.data.zero_()
+    obs = torch.randn(16, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    config = make_config("td3", "tiny", diagnose_horizon=1, diagnose_step=0.9)
+    row = critic_row(config, world, world, actor, Quadratic(torch.eye(4, dtype=torch.float64)), obs)
+    first, second = (torch.tensor([[step**2, 1.0]]) for step in (0.9, 0.6))
+    assert row["q_gradient_self"] == pytest.approx(agreement(first, second).cosine)
+    assert row["true_slope"] == pytest.approx(((first + second) / 2).norm().item())
+
+
+def test_the_slope_that_is_judged_is_of_what_the_actor_climbs():
+    generator = torch.Generator().manual_seed(0)
+    critic, obs = Critic(3, 1, 2, 16, generator), torch.randn(50, 3, generator=generator)
+    action = torch.rand(50, 1, generator=generator)
+    slopes = critic.value_and_action_gradient(obs, action)[1]
+    assert torch.allclose(critic_action_gradient(critic, obs, action, "first"), slopes[0], atol=1e-6)
+    assert not torch.allclose(critic_action_gradient(critic, obs, action), slopes[0], atol=1e-6)
+
+
+def test_the_standard_error_of_a_gain():
+    lqr, K, world, actor, obs, M = problem(0)
+    direction = torch.randn(6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    policies = moved(actor, direction, obs, 0.1), moved(actor, direction, obs, -0.1)
+    along, against = (rollout_return(world, policy, obs, policy(obs), 0.9, 5) for policy in policies)
+    gain, stderr = gain_along(world, actor, direction, obs, 0.9, 5, 0.1)
+    half = (along - against) / 2
+    assert gain == pytest.approx(half.mean().item()) and stderr == pytest.approx(half.std().item() / 64**0.5)
+
+
+def test_states_are_drawn_as_often_as_the_discounted_visitation_meets_them():
+    counted = Episode(torch.arange(6.0)[:, None], torch.arange(5.0)[:, None])
+    often = torch.bincount(visited([counted], 0.5, 31_000, torch.Generator().manual_seed(0)).obs[:, 0].long()) / 1_000
+    assert torch.allclose(often, torch.tensor([16.0, 8.0, 4.0, 2.0, 1.0]), atol=0.5)
+
+
+def test_the_slopes_length_is_a_median():
+    lqr, K, world, actor, obs, M = problem(0)
+    row = critic_row(make_config("td3", "tiny", diagnose_horizon=5), world, world, actor, Quadratic(M), obs)
+    assert row["q_slope"] == pytest.approx(
+        critic_action_gradient(Quadratic(M), obs, actor(obs)).norm(dim=1).median().item()
+    )
+
+
+def test_what_the_command_line_asks_of_a_diagnosis_is_measured():
+    agent = MAGEAgent("Pendulum-v1", **SMALL)
+    for horizon in (2, 9):
+        settings = QUICK | dict(diagnose_horizon=horizon)
+        name, value = cli.diagnosis_lines(agent, settings)[0].split()[:2]
+        assert name == "discounted_return" and value == f"{agent.diagnose(**settings)[name]:.3f}"

@@ -200,3 +200,11 @@ def test_rendering_chooses_egl_where_there_is_no_display():
 def test_frames_need_an_environment_that_draws():
     with pytest.raises(ValueError, match="expected 'rgb_array'"):
         next(rollout_frames(lambda obs: obs, make_env("Pendulum-v1"), seed=0))
+
+
+def test_intervals_of_a_summary_are_those_of_its_own_statistics():
+    values = np.array([1.0, 2, 3, 4, 5, 6, 7, 1000])
+    summary = summarize(values)
+    assert (summary["mean_low"], summary["mean_high"]) == bootstrap_interval(values)
+    assert (summary["iqm_low"], summary["iqm_high"]) == bootstrap_interval(values, iqm)
+    assert summary["iqm_high"] < summary["mean_high"]

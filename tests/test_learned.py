@@ -15,7 +15,14 @@ from mage_edu.engine.learned import held_out_rows, mean_output, platt, training_
 from mage_edu.engine.learner import named_weights
 from mage_edu.engine.plain import plain_critic_loss
 from mage_edu.engine.recorded import ARRAYS, read_arrays, record, write_arrays
-from mage_edu.engine.rounds import agent_update, dynamics_update, learned_quality, learned_update, refresh_normalizers
+from mage_edu.engine.rounds import (
+    agent_update,
+    dynamics_update,
+    learned_due,
+    learned_quality,
+    learned_update,
+    refresh_normalizers,
+)
 from mage_edu.engine.steps import environment_step, use_recorded
 from mage_edu.engine.storage import read_table
 from mage_edu.envs import reward_fn, termination_fn
@@ -437,3 +444,68 @@ def test_wrong_data_can_still_be_learned_from():
     learner = build_learner(make_config("mage", "tiny", **LEARNED), env)
     use_recorded(learner, arrays | {"reward": arrays["reward"] * 10})
     assert learner.replay.data.reward[:80].max() == 10.0 and learner.save().facts["numbers"]["recorded"] == 80
+
+
+def test_the_units_of_a_learned_reward_are_those_of_what_is_stored():
+    learner, _ = warmed_up("HalfCheetah-v5", 60, rounds=1)
+    rewards, net = learner.replay.data.reward[:60], learner.learned["reward"].net
+    assert torch.isclose(net.reward_mean, rewards.mean()) and torch.isclose(net.reward_std, rewards.std(correction=0))
+
+
+def test_calibration_looks_at_its_own_rows_only():
+    learner, _ = warmed_up("InvertedPendulum-v5", 400, rounds=1)
+    net, replay = learner.learned["termination"].net, learner.replay
+    before = net.slope.item(), net.shift.item()
+    for use, kept in (("measure", True), ("calibrate", False)):
+        rows = held_out_rows(replay, use)
+        replay.data.terminated[rows] = 1.0 - replay.data.terminated[rows]
+        net.calibrate(replay)
+        assert ((net.slope.item(), net.shift.item()) == before) is kept
+
+
+def test_learned_functions_are_trained_on_the_models_interval():
+    learner, _ = warmed_up("InvertedPendulum-v5", 60, rounds=0)
+    assert learned_due(learner)  # never trained
+    trained, _ = warmed_up("InvertedPendulum-v5", 60, rounds=1)
+    due = []
+    for trained.num_timesteps in range(201, 351):
+        due += [trained.num_timesteps] if learned_due(trained) else []
+    assert due == [250, 300, 350]
+
+
+def test_recorded_transitions_enter_the_statistics():
+    env = make_env("InvertedPendulum-v5")  # bounds of 3
+    arrays = {name: np.asarray(column, float) for name, column in record(env, 80).items()}
+    learner = build_learner(make_config("mage", "tiny"), env)
+    use_recorded(learner, arrays)
+    stats = learner.normalizer
+    assert stats.obs.count == 80 and np.allclose(stats.obs.mean, arrays["obs"].mean(0))
+    assert np.allclose(stats.action.std(), arrays["action"].std(0) / 3, atol=1e-6)
+    assert np.allclose(stats.delta.mean, (arrays["next_obs"] - arrays["obs"]).mean(0))
+
+
+def test_the_simulator_learns_a_reward_too():
+    settings = dict(size="tiny", model="simulator", warmup_steps=40, log_interval=20, eval_interval=1_000, batch_size=8)
+    rows = []
+    agent = MAGEAgent("InvertedPendulum-v5", reward="learned", learned_width=16, dynamics_batches=2, **settings)
+    agent.learn(60, callback=lambda agent, row: rows.append(row))
+    (last,) = [row for row in rows if row["step"] == 60 and "learned_reward_loss" in row]
+    assert "reward_slope_cosine" not in last
+
+
+def test_a_diagnosis_climbs_what_the_actor_climbs():
+    """With a reward that is learned, or the user's, its slopes and not the formula's."""
+    few = FEW | dict(diagnose_states=8, diagnose_horizon=5, algorithm="maac", actor_horizon=3)
+    agent = MAGEAgent("Pendulum-v1", reward="learned", **few).learn(80)
+    learner = agent.learner
+    row = agent.diagnose()
+    known, sources = agent.diagnose, learner.sources
+    learner.sources = {"reward": "known", "termination": "known"}
+    other = known()
+    learner.sources = sources
+    assert row["policy_gradient_cosine"] != other["policy_gradient_cosine"]
+    assert row["q_gradient_cosine"] == other["q_gradient_cosine"] and row["model_error"] == other["model_error"]
+    formula = reward_fn(agent.env)
+    given = MAGEAgent("Pendulum-v1", reward=lambda *step: formula(*step), **few).learn(80)
+    true = MAGEAgent("Pendulum-v1", **few).learn(80)
+    assert given.diagnose() == true.diagnose()

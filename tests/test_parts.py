@@ -96,6 +96,30 @@ class Quadratic(ForwardCritic):
         return out[..., 0] - (bend.exp() * (action - vertex).square()).sum(-1)
 
 
+class Own(ForwardCritic):
+    """Two twins that are networks of torch's own kind."""
+
+    def __init__(self, config, obs_dim, act_dim, generator):
+        super().__init__(obs_dim, act_dim, 2, [], generator)
+        network = lambda: torch.nn.Sequential(
+            torch.nn.Linear(obs_dim + act_dim, 8), torch.nn.SiLU(), torch.nn.Linear(8, 1)
+        )
+        self.networks = torch.nn.ModuleList([network(), network()])
+
+    def forward(self, obs, action):
+        x = torch.cat([self.obs_scale(obs), action], -1)
+        return torch.stack([network(x).squeeze(-1) for network in self.networks])
+
+
+class Unused(Own):
+    """The same, with stacked networks that nobody asks."""
+
+    def __init__(self, config, obs_dim, act_dim, generator):
+        super().__init__(config, obs_dim, act_dim, generator)
+        stacked = Quadratic(config, obs_dim, act_dim, generator)
+        self.weights, self.biases = stacked.weights, stacked.biases
+
+
 def detached_values(self, obs, action):
     return Quadratic.forward(self, obs, action).detach()
 
@@ -289,6 +313,20 @@ NOT_A_CRITIC = [
         r"critic: forward has shape \(4,\), expected \(2, 4\)",
     ),
     (dict(critic=type("Detached", (Quadratic,), {"forward": detached_values})), "do not detach"),
+    (dict(critic=Unused), "forward does not use weights.0, .*biases.1, which could not be trained.*sizes=\\[\\]"),
+    (
+        dict(critic=Quadratic(make_config("td3"), 3, 1, torch.Generator())),
+        "critic: calling it with .* raised TypeError",
+    ),
+    (dict(dynamics=type("Bare", (Dynamics,), {})), "dynamics: calling it with .* raised TypeError"),
+    (
+        dict(critic_loss=lambda config, critic, target: target.gradient.norm(), gradient_weight=0.0),
+        "raised AttributeError: .*target.gradient is None where gradient_weight is 0",
+    ),
+    (
+        dict(critic_target=lambda *a: critic_target(*a)._replace(value=torch.zeros(64, 64))),
+        r"value has shape \(64, 64\), expected \(64,\), or \(2, 64\)",
+    ),
     (dict(critic_target=lambda *_: torch.zeros(3)), "returned a Tensor; expected a CriticTarget"),
     (
         dict(critic_target=lambda *a: critic_target(*a)._replace(value=torch.zeros(7))),
@@ -403,3 +441,11 @@ def test_the_public_face_has_what_the_parts_are_made_of():
     assert {"CriticLoss", "CriticTarget", "Dynamics", "Critic", "ForwardCritic"} <= set(
         mage_edu.__all__
     ) and CriticTarget is mage_edu.CriticTarget
+
+
+def test_a_critic_made_of_torchs_own_networks_learns_and_comes_back(tmp_path):
+    agent = agent_with(tmp_path / "run", critic=Own)
+    before = weights(agent)
+    agent.learn(90)
+    assert not same(weights(agent), before) and "critic.networks.1.2.bias" in before
+    assert same(weights(MAGEAgent.load(tmp_path / "run", critic=Own)), weights(agent))

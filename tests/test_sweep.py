@@ -11,7 +11,17 @@ import pytest
 from mage_edu import cli
 from mage_edu.engine import sweep
 from mage_edu.engine.storage import RunFolder, read_table
-from mage_edu.engine.sweep import is_finished, make_jobs, read_sweep, read_times, run_sweep, time_curves, time_summary
+from mage_edu.engine.sweep import (
+    is_finished,
+    make_jobs,
+    read_sweep,
+    read_times,
+    run_sweep,
+    sweep_curves,
+    sweep_summary,
+    time_curves,
+    time_summary,
+)
 
 QUICK = (
     "warmup_steps=60,eval_interval=100,eval_episodes=2,dynamics_batches=2,"
@@ -348,3 +358,35 @@ def test_a_row_of_the_times_without_its_step_is_refused(tmp_path):
     table.write_text("env,algorithm,label,seed,step,seconds,return\nPendulum-v1,td3,default,0,,1.2,-100.0\n")
     with pytest.raises(ValueError, match=r"times\.csv.*step"):
         read_times(tmp_path)
+
+
+def test_variants_are_summed_up_and_drawn_apart():
+    base = {"env": "Pendulum-v1", "algorithm": "mage", "step": 100, "status": "finished"}
+    rows = [
+        base | {"label": label, "seed": seed, "return": value}
+        for label, value in (("default", 0.0), ("discount=0.9", 10.0))
+        for seed in (0, 1)
+    ]
+    assert [(row["label"], row["seeds"], row["mean"]) for row in sweep_summary(rows)] == [
+        ("default", 2, 0.0),
+        ("discount=0.9", 2, 10.0),
+    ]
+    assert {name: len(seeds) for name, seeds in sweep_curves(rows, "Pendulum-v1").items()} == {
+        "mage": 2,
+        "mage discount=0.9": 2,
+    }
+
+
+def test_fewer_steps_than_a_cut_run_has_are_refused_and_it_is_kept(tmp_path):
+    (job,) = jobs_in(tmp_path, seeds=(0,))
+    sweep.MAGEAgent(job.env, job.algorithm, job.size, job.seed, out=job.folder, **job.settings).learn(100)
+    (shorter,) = jobs_in(tmp_path, seeds=(0,), steps=50)
+    with pytest.raises(ValueError, match="100 steps of this run were made before it was cut off.*asks for 50"):
+        run_sweep([shorter], report=silent)
+    assert [row["step"] for row in run_sweep([job], report=silent)] == [100, 200]
+    assert not list(tmp_path.rglob("*.broken-*"))
+
+
+def test_a_function_of_ones_own_cannot_be_an_override(tmp_path):
+    with pytest.raises(ValueError, match="critic_loss='given': pass the function itself"):
+        make_jobs(tmp_path, ["Pendulum-v1"], ["mage"], [0], 100, "tiny", ["critic_loss=given"])

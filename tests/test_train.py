@@ -341,3 +341,76 @@ def test_begin_episode_and_dynamics_due_use_only_the_learner():
     begin_episode(b, env)
     assert np.array_equal(a.obs, b.obs)
     assert dynamics_due(a) and not dynamics_due(build_learner(make_config("td3", "tiny"), env))
+
+
+def test_everything_that_normalizes_follows_the_statistics():
+    """Of the 300 observations at step 300, a multiple of the interval, not of those at the first update."""
+    learner, _ = run(300, warmup_steps=110)
+    seen = learner.normalizer
+    for network in (learner.actor, learner.critic, learner.target_actor, learner.target_critic):
+        assert np.allclose(network.obs_scale.mean, seen.obs.mean, atol=1e-6)
+        assert np.allclose(network.obs_scale.std, seen.obs.std(), atol=1e-6)
+    for name in ("obs", "action", "delta"):
+        assert np.allclose(getattr(learner.dynamics, f"{name}_mean"), getattr(seen, name).mean, atol=1e-6)
+        assert np.allclose(getattr(learner.dynamics, f"{name}_std"), getattr(seen, name).std(), atol=1e-6)
+
+
+def test_a_round_of_the_model_has_the_models_own_settings():
+    from test_train import build_and_fill
+
+    from mage_edu.engine.rounds import dynamics_update
+
+    learner = build_and_fill(
+        make_env("Pendulum-v1"), dynamics_batches=3, dynamics_batch_size=24, dynamics_grad_clip=0.5
+    )
+    kernels, seen = learner.kernels, []
+
+    def gradients_of(model, *batch):
+        seen.append(tuple(batch[0].shape))
+        return kernels.dynamics_gradients(model, *batch)
+
+    def apply(gradients, optimizer, grad_clip):
+        seen.append(grad_clip)
+        kernels.apply_gradients(gradients, optimizer, grad_clip)
+
+    learner.kernels = kernels._replace(dynamics_gradients=gradients_of, apply_gradients=apply)
+    dynamics_update(learner)
+    assert seen == [(2, 24, 3), 0.5] * 3
+
+
+def test_every_network_has_its_own_sizes_and_learning_rate():
+    sizes = dict(actor_layers=1, actor_width=8, critic_layers=2, critic_width=12, dynamics_layers=3, dynamics_width=20)
+    learner = build_learner(
+        make_config("mage", "tiny", actor_lr=1e-4, critic_lr=2e-4, dynamics_lr=3e-4, **sizes), make_env("Pendulum-v1")
+    )
+    hidden = [
+        [weight.shape[-1] for weight in net.weights][:-1] for net in (learner.actor, learner.critic, learner.dynamics)
+    ]
+    assert hidden == [[8], [12, 12], [20, 20, 20]]
+    optimizers = learner.actor_optimizer, learner.critic_optimizer, learner.dynamics_optimizer
+    assert [optimizer.param_groups[0]["lr"] for optimizer in optimizers] == [1e-4, 2e-4, 3e-4]
+
+
+def lengths(env_id, steps, **settings):
+    env = make_env(env_id)
+    learner = build_learner(make_config("mage", "tiny", **settings), env)
+    ended = [environment_step(learner, env) for _ in range(steps)]
+    return learner, [row["episode_length"] for row in ended if row]
+
+
+def test_training_episodes_are_cut_as_by_a_time_limit_until_the_task_ends_one():
+    learner, cut = lengths("Pendulum-v1", 200, train_max_steps=60)
+    assert cut == [60, 60, 60] and learner.replay.data.terminated.sum() == 0
+    _, growing = lengths("Pendulum-v1", 600, train_max_steps=60, train_growth=0.4)
+    assert growing == [60, 60, 80, 134, 200]  # 60 until 150 steps are made; 200 is the task's own limit
+    whole, maybe = (lengths("InvertedPendulum-v5", 200, seed=1, train_max_steps=most)[1] for most in (0, 8))
+    assert whole == maybe and whole[0] < 8 < max(whole)  # a task that has ended an episode itself is left to do so
+
+
+def test_the_statistics_are_of_what_is_stored():
+    """Actions in [-1, 1], as the model sees them, and not in the environment's units."""
+    learner, _ = run(150, algorithm="td3")
+    stored, seen = [column[:150].numpy() for column in learner.replay.data], learner.normalizer
+    for stats, column in ((seen.obs, stored[0]), (seen.action, stored[1]), (seen.delta, stored[3] - stored[0])):
+        assert stats.count == 150
+        assert np.allclose(stats.mean, column.mean(0), atol=1e-5) and np.allclose(stats.std(), column.std(0), atol=1e-5)

@@ -321,3 +321,8 @@ def test_the_site_puts_live_robots_beside_the_frames(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda *words, **places: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert "npm is not installed" in player.engine_or_reason()
+
+
+def test_the_bounds_of_the_actions_reach_the_page(agent, tmp_path):
+    about, _ = web.read_agent(agent.to_web(tmp_path / "page") / "agent")
+    assert (about["actor"]["low"], about["actor"]["high"]) == ([-2.0], [2.0])

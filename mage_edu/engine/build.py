@@ -28,7 +28,7 @@ from ..updates import CriticLoss, CriticTarget, StateSlope
 
 # %% auto #0
 __all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'FORMULAS', 'whole_number',
-           'frozen_copy', 'build_actor', 'build_critic', 'build_dynamics', 'check_dynamics', 'ForwardCritic',
+           'frozen_copy', 'build_actor', 'built', 'build_critic', 'build_dynamics', 'check_dynamics', 'ForwardCritic',
            'check_critic', 'check_shape', 'check_critic_target', 'critic_gradients_of', 'check_critic_loss',
            'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world',
            'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
@@ -54,11 +54,19 @@ def build_actor(config: Config, obs_dim: int, act_dim: int, seed: int) -> Actor:
     return Actor(obs_dim, act_dim, config.actor_layers, config.actor_width, generator, config.activation)
 
 
+def built(name: str, build: Callable[..., Any], config: Config, obs_dim: int, act_dim: int, generator: torch.Generator) -> Any:
+    """What a builder of the user's makes. Raises `ValueError` where it cannot be called as one."""
+    try:
+        return build(config, obs_dim, act_dim, generator)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{name}: calling it with (config, obs_dim, act_dim, generator) raised {type(error).__name__}: {error}. Expected a function of these four that builds one.") from error
+
+
 def build_critic(config: Config, obs_dim: int, act_dim: int, seed: int, build: CriticBuilder | None = None) -> Critic:
     """Fresh critics; those of `build` where it is given. Raises `ValueError` for what cannot stand in for a `Critic`."""
     generator, twins = torch.Generator().manual_seed(seed), 2 if config.twin else 1
     if build is not None:
-        critic = build(config, obs_dim, act_dim, generator)
+        critic = built("critic", build, config, obs_dim, act_dim, generator)
         check_critic(critic, obs_dim, act_dim)
         return critic
     sizes = (config.critic_layers, config.critic_width)
@@ -100,13 +108,17 @@ def check_dynamics(dynamics: Dynamics, members: int, obs_dim: int, act_dim: int)
 class ForwardCritic(Critic):
     """A critic of one's own that is no more than its `forward`: values (members, batch) of `obs` (batch, obs_dim) and `action` (batch, act_dim).
 
-    `sizes` are the widths of `members` stacked MLPs, from input to output; what goes in, and what the outputs mean, is up to `forward`, and so is
+    `sizes` are the widths of `members` stacked MLPs, from input to output, or empty where all networks are your own; what goes in, and what the outputs mean, is up to `forward`, and so is
     what the second argument means to the target that trains it. Slopes come from automatic differentiation, which is slower than the written
     ones of `Critic` and is not compiled; where a value does not depend on an input, its slope is 0.
     """
 
     def __init__(self, obs_dim: int, act_dim: int, members: int, sizes: list[int], generator: torch.Generator):
-        StackedMLP.__init__(self, members, sizes, generator)
+        if sizes:
+            StackedMLP.__init__(self, members, sizes, generator)
+        else:  # all networks are the user's own
+            torch.nn.Module.__init__(self)
+            self.members, self.weights, self.biases = members, torch.nn.ParameterList(), torch.nn.ParameterList()
         self.action_columns, self.obs_scale = slice(obs_dim, obs_dim + act_dim), Standardize(obs_dim)
 
     def first(self, obs: Tensor, action: Tensor) -> Tensor:
@@ -148,6 +160,10 @@ def check_critic(critic: Critic, obs_dim: int, act_dim: int) -> None:
         check_shape("critic: forward", value, (rows, 4))
         if not value.requires_grad:
             raise ValueError("critic: its values do not depend on its parameters; do not detach them.")
+        names, parameters = zip(*critic.named_parameters())
+        slopes = torch.autograd.grad(value.sum(), parameters, retain_graph=True, allow_unused=True)
+        if unused := [name for name, slope in zip(names, slopes) if slope is None]:
+            raise ValueError(f"critic: forward does not use {', '.join(unused)}, which could not be trained; a critic whose networks are all its own gives ForwardCritic sizes=[].")
         check_shape("critic: value_and_action_gradient", critic.value_and_action_gradient(obs, action)[1], (rows, 4, act_dim))
         for name in ("minimum", "first"):
             check_shape(f"critic: {name}", getattr(critic, name)(obs, action), (4,))
@@ -174,8 +190,12 @@ def check_critic_target(target_fn: CriticTargetFn, learner: Learner) -> None:
         target = target_fn(config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise)
     if not isinstance(target, CriticTarget):
         raise ValueError(f"critic_target: the function returned a {type(target).__name__}; expected a CriticTarget.")
-    rows = len(target.obs)
-    expected = {"obs": (rows, batch.obs.shape[1]), "action": (rows, batch.action.shape[1]), "value": (*target.value.shape[:-1], rows), "gradient_mask": (rows,)}
+    rows, members = len(target.obs), len(learner.critic(batch.obs, batch.action))
+    expected = {"obs": (rows, batch.obs.shape[1]), "action": (rows, batch.action.shape[1]), "gradient_mask": (rows,)}
+    if tuple(target.value.shape) not in ((rows,), (members, rows)):
+        raise ValueError(f"critic_target: value has shape {tuple(target.value.shape)}, expected ({rows},), or ({members}, {rows}) where each of the critic's "
+                         "members has its own.")
+    expected["value"] = tuple(target.value.shape)
     expected |= {} if target.gradient is None else {"gradient": expected["action"]}
     for name, shape in expected.items():
         part = getattr(target, name)
@@ -199,14 +219,18 @@ def critic_gradients_of(loss_fn: CriticLossFn) -> Callable[[Config, Critic, Crit
 
 def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> None:
     """Call a loss once on zeros. Raises `ValueError` unless it returns a `CriticLoss` whose total can be differentiated."""
-    columns, like = critic.action_columns, critic.weights[0]
+    columns, like = critic.action_columns, next(critic.parameters())
     zeros = lambda *shape: torch.zeros(*shape, dtype=like.dtype, device=like.device)
     action = zeros(4, columns.stop - columns.start)
     gradient = torch.zeros_like(action) if config.gradient_weight > 0.0 else None
     obs = zeros(4, columns.start)
     state = StateSlope(obs, zeros(4, action.shape[1], obs.shape[1]), zeros(4) + 1.0) if config.state_slope else None
-    with torch.enable_grad():
-        loss = loss_fn(config, critic, CriticTarget(obs, action, zeros(4), gradient, zeros(4) + 1.0, state))
+    without = "" if gradient is not None else "; target.gradient is None where gradient_weight is 0"
+    try:
+        with torch.enable_grad():
+            loss = loss_fn(config, critic, CriticTarget(obs, action, zeros(4), gradient, zeros(4) + 1.0, state))
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"critic_loss: calling it with (config, critic, target) raised {type(error).__name__}: {error}{without}.") from error
     if not isinstance(loss, CriticLoss) or not all(isinstance(part, Tensor) and part.ndim == 0 for part in loss):
         raise ValueError(f"critic_loss: the function returned a {type(loss).__name__}; expected a CriticLoss of three numbers as tensors, total, value and gradient.")
     if not loss.total.requires_grad:
@@ -269,10 +293,10 @@ def build_world(config: Config, env: gym.Env, generator: torch.Generator, device
     Raises `ValueError` for a model that cannot stand in for `Dynamics`.
     """
     functions = functions or {name: formula(env) for name, formula in FORMULAS.items()}
-    if config.model == "simulator":
+    if config.simulates:
         return SimulatedWorld(SimulatedDynamics(env), functions["reward"], functions["termination"], ActionScale.of(env.action_space, device))
     sizes = env.observation_space.shape[0], env.action_space.shape[0]
-    dynamics = build(config, *sizes, generator)
+    dynamics = built("dynamics", build, config, *sizes, generator)
     if build is not build_dynamics:
         check_dynamics(dynamics, config.members, *sizes)
     dynamics = dynamics.to(device)

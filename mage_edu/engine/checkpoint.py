@@ -3,6 +3,7 @@
 # %% ../../nbs/engine/checkpoint.ipynb #002-py
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -120,8 +121,12 @@ class Checkpoints:
         self.before: dict[str, Any] | None = None  # and of the one before it
 
     def save(self, state: State) -> None:
-        """Write one more checkpoint, then delete what only older ones need. Raises `OSError`; the ones before stay valid."""
+        """Write one more checkpoint, then delete what only older ones need. Raises `OSError`; the ones before stay valid.
+
+        Where the newest is of this very step, only its facts are written anew: an episode may have ended by a fault since.
+        """
         if self.newest is not None and self.newest["step"] == state.step:
+            self.renew(state.facts)
             return
         with explain_write_errors(self.folder, "checkpoint"):
             self.folder.mkdir(exist_ok=True)
@@ -137,6 +142,14 @@ class Checkpoints:
             write_sealed(manifest_path(self.folder, state.step), manifest)
             self.before, self.newest = self.newest, manifest
             self.tidy()
+
+    def renew(self, facts: Mapping[str, Any]) -> None:
+        """Write the newest manifest once more where these facts are others; one file, so that a cut leaves the old or the new one."""
+        if json.dumps(facts, sort_keys=True) == json.dumps(self.newest["facts"], sort_keys=True):
+            return
+        with explain_write_errors(self.folder, "checkpoint"):
+            self.newest = self.newest | {"facts": dict(facts)}
+            write_sealed(manifest_path(self.folder, self.newest["step"]), self.newest)
 
     def write_files(self, state: State) -> tuple[list[tuple[int, int]], dict[str, str]]:
         """Write the tensors and the rows that are not on the disk yet; all chunks, and the digest of every file."""
@@ -231,7 +244,10 @@ def read_checkpoint(path: Path, tables: Iterable[Path]) -> tuple[dict[str, Any],
     first = manifest["chunks"][0][0] if chunks else 0
     turned = lambda rows: rows.roll(first % len(rows), 0)  # from the order of their numbers to their places in a ring
     rows = Rows(manifest["added"], {name: turned(torch.cat([chunk[name] for chunk in chunks])) for name in (chunks[0] if chunks else ())})
-    state = State(manifest["step"], read[state_name(manifest["step"])], manifest["facts"], rows)
+    numbers = manifest["facts"].get("numbers")
+    later = numbers if isinstance(numbers, dict) else {}  # facts that were written anew stand above the tensors
+    tensors = {name: tensor for name, tensor in read[state_name(manifest["step"])].items() if name not in later}
+    state = State(manifest["step"], tensors, manifest["facts"], rows)
     return manifest, Checkpoint(state, {name: Seen(*value) for name, value in manifest["tables"].items()})
 
 

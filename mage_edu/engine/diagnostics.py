@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+from types import MappingProxyType
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import gymnasium as gym
@@ -18,7 +19,7 @@ from ..config import Config
 from ..critic import Critic
 from ..dynamics import Dynamics
 from .simulator import SimulatedDynamics, SimulatedWorld, action_jacobian
-from ..envs import ActionScale, reward_fn, termination_fn
+from ..envs import ActionScale, TransitionFn, reward_fn, termination_fn
 from ..targets import World, actor_objective
 
 # %% auto #0
@@ -434,14 +435,19 @@ class Diagnoser:
         """Four real episodes of up to 100 steps with exploration noise: transitions that no model has been trained on."""
         return play(self.env, double_copy(actor), self.scale, self.config.exploration_noise, 4, 100, self.seeds(step)[2], self.truth.state_of)
 
-    def row(self, actor: Actor, critic: Critic, dynamics: Dynamics | None, step: int) -> dict[str, float]:
-        """One row of diagnostics.csv for these networks; `dynamics` is None where there is no learned model."""
+    def row(self, actor: Actor, critic: Critic, dynamics: Dynamics | None, step: int, functions: Mapping[str, TransitionFn] = MappingProxyType({})) -> dict[str, float]:
+        """One row of diagnostics.csv for these networks; `dynamics` is None where there is no learned model.
+
+        `functions` are the "reward" and the "termination" that the actor climbs in imagination where they are not the known formulas.
+        """
         config, generator = self.config, torch.Generator().manual_seed(self.seeds(step)[0])
         actor, critic = double_copy(actor), double_copy(critic)
         episodes = play(self.env, actor, self.scale, 0.0, 4, 300, self.seeds(step)[1], self.truth.state_of)
         starts = visited(episodes, config.discount, config.diagnose_states, generator)
         model = None if dynamics is None else double_copy(dynamics)
-        imagined = self.world if model is None else World(model, self.world.reward_fn, self.world.termination_fn, self.scale)
+        known = {"reward": self.world.reward_fn, "termination": self.world.termination_fn}
+        climbed = known | {name: double_copy(function) if isinstance(function, torch.nn.Module) else function for name, function in functions.items()}
+        imagined = self.world if model is None else World(model, climbed["reward"], climbed["termination"], self.scale)
         row = {"step": step} | critic_row(config, imagined, self.world, actor, critic, *starts)
         if model is not None:
             row |= model_row(model, self.truth, self.noisy_episodes(actor, step), self.imagined_steps, config.diagnose_states, generator)

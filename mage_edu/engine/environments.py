@@ -426,7 +426,7 @@ def checked_obs(obs: Any, env: gym.Env, where: str) -> np.ndarray:
         raise EnvironmentFault(f"{where}: observation {obs} is not finite; the simulation broke down.")
     if (np.abs(obs.astype(np.float64)) > LARGEST).any():
         raise EnvironmentFault(f"{where}: observation {obs} is beyond what float32 holds; scale it, or the simulation broke down.")
-    return obs
+    return obs if obs.dtype.kind == "f" else obs.astype(np.float64)  # differences of unsigned numbers would wrap around
 
 
 class TimeUp(BaseException):

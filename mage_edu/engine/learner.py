@@ -18,6 +18,7 @@ from .checkpoint import Rows, State, put_rows
 from .kernels import EAGER, Kernels, UpdateGraphs
 from .learned import LearnedPart
 from .storage import saved_settings
+from ..envs import TransitionFn
 from ..loop import AgentNetworks
 from ..replay import Normalizer, ReplayBuffer, RunningStats
 from ..targets import World
@@ -117,6 +118,12 @@ class Learner:
     def learned_dynamics(self) -> Dynamics | None:
         """The ensemble where one is learned, else None."""
         return self.world.dynamics if self.config.learns_model else None
+
+    @property
+    def own_functions(self) -> dict[str, TransitionFn]:
+        """The world's "reward" and "termination" that are not known formulas: learned, or the user's."""
+        functions = {"reward": self.world.reward_fn, "termination": self.world.termination_fn}
+        return {name: function for name, function in functions.items() if self.sources[name] != "known"}
 
     def save(self) -> State:
         """The whole state as one value: copies, but of the rows of the buffer. Raises `TypeError` for an attribute of a kind that cannot be saved."""

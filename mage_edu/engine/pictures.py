@@ -41,7 +41,8 @@ def plot_curves(curves: Mapping[str, Sequence[Curve]], title: str = "", xlabel: 
 
     if not curves:
         raise ValueError("curves={}: expected at least one label with curves.")
-    figure = Figure(figsize=(6, 3.6 + 0.22 * ((len(curves) + 1) // 2)), layout="constrained")
+    beside = 2 if max(map(len, curves)) <= 30 else 1  # labels in one line of the legend
+    figure = Figure(figsize=(6, 3.6 + 0.22 * -(-len(curves) // beside)), layout="constrained")
     axes = figure.subplots()
     for number, (label, seeds) in enumerate(curves.items()):
         mean_steps, mean_returns = mean_curve_over_seeds(seeds)
@@ -51,7 +52,8 @@ def plot_curves(curves: Mapping[str, Sequence[Curve]], title: str = "", xlabel: 
         axes.plot(mean_steps, mean_returns, color=f"C{number}", linewidth=2.2, marker="o", markersize=3, label=name)
     axes.set(xlabel=xlabel, ylabel="evaluation return", title=title)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2)  # below, where it hides no curve
+    size = min(10.0, 700.0 / (12 + max(map(len, curves)))) if beside == 1 else None  # so that a long label stays inside of the picture
+    figure.legend(loc="outside lower center", ncols=beside, fontsize=size)  # below, where it hides no curve
     return figure
 
 # %% ../../nbs/engine/pictures.ipynb #pict-053

@@ -91,7 +91,8 @@ def learned_quality(learner: Learner, env: gym.Env) -> dict[str, float]:
     if all(part.optimizer.state for part in learner.learned.values()):
         for part in learner.learned.values():
             quality |= measured(part.net, learner.replay)
-        if "reward" in learner.learned and not look_up(env).why_unknown and (cosine := slope_cosine(learner, env)) is not None:
+        compared = "reward" in learner.learned and not look_up(env).why_unknown and not learner.config.simulates  # the simulator does not start from an observation
+        if compared and (cosine := slope_cosine(learner, env)) is not None:
             quality["reward_slope_cosine"] = cosine
     return quality
 

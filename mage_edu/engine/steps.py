@@ -193,3 +193,6 @@ def use_recorded(learner: Learner, arrays: Mapping[str, np.ndarray]) -> None:
         learner.replay.add(obs, action, arrays["reward"][i], next_obs, arrays["terminated"][i])
         learner.normalizer.add(obs, action, next_obs)
     learner.recorded = len(actions)
+    if len(actions) > learner.config.replay_capacity:
+        warnings.warn(f"data has {len(actions)} transitions and replay_capacity is {learner.config.replay_capacity}: the first "
+                      f"{len(actions) - learner.config.replay_capacity} are not kept; raise replay_capacity.")

@@ -2,12 +2,13 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'TIME_COLUMNS', 'RUN', 'Call', 'ONE_THREAD', 'BACKENDS', 'NEEDS', 'folder_name', 'Job', 'parse_value',
-           'parse_variant', 'make_jobs', 'as_described', 'is_finished', 'set_aside', 'can_go_on', 'in_use', 'reserved',
-           'wait_for', 'Outcome', 'train_job', 'failure', 'run_job', 'outcome_rows', 'time_rows', 'whole',
-           'read_rows_of', 'read_sweep', 'read_times', 'one_writer', 'merge_rows', 'write_sweep', 'write_times',
-           'in_this_process', 'in_processes', 'loky_workers', 'dask_workers', 'ray_workers', 'check_backend',
-           'from_anywhere', 'seen_here', 'make_sweep_folder', 'train_all', 'run_sweep', 'sweep_curves', 'sweep_summary',
-           'at_shared_seconds', 'time_curves', 'time_summary', 'sweep_diagnostics', 'write_diagnostics']
+           'parse_variant', 'make_jobs', 'as_described', 'check_not_longer', 'is_finished', 'set_aside', 'can_go_on',
+           'in_use', 'reserved', 'wait_for', 'Outcome', 'train_job', 'failure', 'run_job', 'outcome_rows', 'time_rows',
+           'whole', 'read_rows_of', 'read_sweep', 'read_times', 'one_writer', 'merge_rows', 'write_sweep',
+           'write_times', 'in_this_process', 'in_processes', 'loky_workers', 'dask_workers', 'ray_workers',
+           'check_backend', 'from_anywhere', 'seen_here', 'make_sweep_folder', 'train_all', 'run_sweep', 'sweep_curves',
+           'sweep_summary', 'paired_interval', 'sweep_differences', 'at_shared_seconds', 'time_curves', 'time_summary',
+           'sweep_diagnostics', 'write_diagnostics']
 
 # %% ../../nbs/engine/sweep.ipynb #004-py
 import dataclasses
@@ -31,7 +32,7 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import ProcessPoolExecutor
 
 # %% ../../nbs/engine/sweep.ipynb #006-py
-from ..agent import MAGEAgent
+from ..agent import MAGEAgent, check_given
 from ..config import Config, make_config
 from .build import whole_number
 from .checkpoint import newest_checkpoint
@@ -123,7 +124,7 @@ def make_jobs(out: str | Path, envs: Sequence[str], algorithms: Sequence[str], s
         check_id(env)
         module = registering_module(env)
         job = Job(at_home(out), env, algorithm, plain(seed), steps, size, label, parse_variant(label), module)
-        job.config()
+        check_given(job.config(), {})
         if job.folder in [other.folder for other in jobs]:
             raise ValueError(f"{job.folder}: listed twice in this sweep; give every environment, algorithm, seed and override once.")
         jobs.append(job)
@@ -137,13 +138,21 @@ def as_described(description: Mapping[str, Any]) -> dict[str, Any]:
     return {**description, "config": saved_settings(description.get("config", {}))}
 
 
+def check_not_longer(job: Job) -> None:
+    """Raise `ValueError` where the job's folder holds this very run, cut off behind the last step that is asked for."""
+    steps = [int(path.stem) for path in RunFolder(job.folder).checkpoint.glob("*.json") if path.stem.isdecimal()]
+    if max(steps, default=0) > job.steps and can_go_on(job):
+        raise ValueError(f"{job.folder}: {max(steps)} steps of this run were made before it was cut off, and this sweep asks for {job.steps}; ask for as many at least, or choose another folder.")
+
+
 def is_finished(job: Job) -> bool:
     """Whether the job's folder holds exactly this run, complete.
 
-    Raises `ValueError` for a finished run with other steps or another configuration in the same place.
+    Raises `ValueError` for a finished run with other steps or another configuration in the same place, and for one that was cut off after more steps.
     """
     marker = job.folder / "finished.json"
     if not marker.exists():
+        check_not_longer(job)
         return False
     content = read_json(marker)
     check_entries(marker, content, {"env": str, "steps": int, "config": dict})
@@ -526,6 +535,40 @@ def sweep_summary(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             groups.setdefault(tuple(row[name] for name in ("env", "algorithm", "label", "step")), []).append(row["return"])
     return [dict(zip(("env", "algorithm", "label", "step"), group)) | summarize(np.array(returns))
             for group, returns in groups.items()]
+
+# %% ../../nbs/engine/sweep.ipynb #054e-py
+def paired_interval(ones: Mapping[int, float], others: Mapping[int, float]) -> tuple[float, float, float, int]:
+    """Mean of the differences over the seeds that both have, its 95 % t interval, and how many they are: (mean, low, high, pairs).
+
+    `ones` and `others` map a seed to a return. Raises `ValueError` below two common seeds.
+    """
+    from scipy.stats import ttest_rel
+
+    seeds = sorted(set(ones) & set(others))
+    if len(seeds) < 2:
+        raise ValueError(f"{len(seeds)} common seeds: an interval of paired differences needs two at least.")
+    first, second = (np.array([line[seed] for seed in seeds]) for line in (ones, others))
+    if np.ptp(first - second) == 0.0:
+        return (float((first - second)[0]),) * 3 + (len(seeds),)
+    interval = ttest_rel(first, second).confidence_interval(0.95)
+    return float((first - second).mean()), float(interval.low), float(interval.high), len(seeds)
+
+
+def sweep_differences(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The first line of each environment (an algorithm with its label) minus every other one, paired by seed, at the last step that two seeds of both have."""
+    lines: dict[str, dict[tuple[str, str], dict[int, dict[int, float]]]] = {}
+    for row in rows:
+        if row["status"] == "finished" and row["step"] != "":
+            line = lines.setdefault(row["env"], {}).setdefault((row["algorithm"], row["label"]), {})
+            line.setdefault(row["step"], {})[row["seed"]] = row["return"]
+    found = []
+    for env, ((one, first), *others) in ((env, list(of_env.items())) for env, of_env in lines.items()):
+        for other, second in others:
+            steps = [step for step in first if len(set(first[step]) & set(second.get(step, {}))) > 1]
+            if steps:
+                interval = dict(zip(("mean", "low", "high", "pairs"), paired_interval(first[max(steps)], second[max(steps)])))
+                found.append({"env": env, "one": one, "other": other, "step": max(steps)} | interval)
+    return found
 
 # %% ../../nbs/engine/sweep.ipynb #056b-py
 def at_shared_seconds(seeds: Sequence[Curve], points: int = 20) -> list[Curve]:

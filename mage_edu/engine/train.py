@@ -12,6 +12,7 @@ from typing import Callable, Iterator
 import gymnasium as gym
 
 from .diagnostics import Diagnoser
+from .environments import EnvironmentFault
 from .health import check_health
 from .learner import Learner
 from mage_edu.engine.rounds import (
@@ -29,7 +30,8 @@ from ..evaluate import Evaluator
 from ..loop import run
 
 # %% auto #0
-__all__ = ['Hook', 'Stopwatch', 'learning_step', 'Interrupt', 'first_interrupt', 'train']
+__all__ = ['Hook', 'Stopwatch', 'learning_step', 'Interrupt', 'first_interrupt', 'EvaluationFault', 'faults_of_evaluation',
+           'train']
 
 # %% ../../nbs/engine/train.ipynb #trai-05
 class Stopwatch:
@@ -100,6 +102,19 @@ def first_interrupt() -> Iterator[Interrupt]:
         signal.signal(signal.SIGINT, before)
 
 # %% ../../nbs/engine/train.ipynb #trai-13
+class EvaluationFault(EnvironmentFault):
+    """An environment broke its contract while the policy was evaluated in it: the steps of training are whole, the evaluation is not."""
+
+
+@contextmanager
+def faults_of_evaluation() -> Iterator[None]:
+    """Inside the block an `EnvironmentFault` is an `EvaluationFault`."""
+    try:
+        yield
+    except EnvironmentFault as error:
+        raise EvaluationFault(*error.args) from error
+
+
 Hook = Callable[[str, list[dict[str, float]]], bool]  # (table, rows) -> whether to go on
 
 
@@ -126,14 +141,16 @@ def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook
         if step % config.log_interval == 0:
             go_on &= hook("metrics", [recorder.row(step, learner.episodes) | learned_quality(learner, env)])
         if step % config.eval_interval == 0:
-            with watch.part("evaluation"):
+            with watch.part("evaluation"), faults_of_evaluation():
                 returns = evaluator.returns(lambda obs: act(learner, obs), step)
             go_on &= hook("evaluations", [{"step": step, "episode": i, "return": float(r)} for i, r in enumerate(returns)])
             go_on &= hook("timings", [watch.row(step)])
         if diagnoser is not None and ready(learner) and step % config.diagnose_interval == 0:
-            go_on &= hook("diagnostics", [diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, step)])
+            go_on &= hook("diagnostics", [diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, step, learner.own_functions)])
         if step % config.checkpoint_interval == 0:
             go_on &= hook("checkpoint", [{"step": step}])
         return go_on and not stop()
 
     run(steps, act_once, learn, report)
+    if steps > 0 and learner.num_timesteps % config.eval_interval > 0:
+        hook("timings", [watch.row(learner.num_timesteps)])  # the clock of a run in parts goes on from here
