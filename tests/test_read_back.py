@@ -88,6 +88,22 @@ def apart(ones: Runs, one: str, others: Runs, other: str, step: int) -> np.ndarr
     return differences(ones.line(one), others.line(other), step)
 
 
+def twenty(other: str, step: int) -> np.ndarray:
+    """`mage-even` minus another algorithm, with the cut, seed by seed: seeds 0 to 9, then 10 to 19."""
+    first = apart(longer, "mage-even", short, other, step)
+    return np.concatenate([first, ten_more.paired("mage-even", other, step)])
+
+
+def diagnosed(column: str, algorithm: str, step: int) -> np.ndarray:
+    """A number of the diagnoses of seeds 10 to 19, in their order."""
+    rows = [
+        row
+        for row in rows_of("mixture/ten_more_seeds_diagnostics.csv")
+        if (row["algorithm"], int(row["step"])) == (algorithm, step)
+    ]
+    return np.array([float(row[column]) for row in sorted(rows, key=lambda row: int(row["seed"]))])
+
+
 def cut_after(steps: int) -> str:
     """The label of runs whose training episodes were cut."""
     return f"updates_per_step=8,train_max_steps={steps}"
@@ -132,7 +148,8 @@ cheetah, pole = Runs("halfcheetah/sweep.csv"), Runs("invertedpendulum/sweep.csv"
 choosing, evidence = Runs("mixture/choosing.csv"), Runs("mixture/evidence.csv")
 longer = Runs("mixture/short_episodes_10000.csv")
 weight_tried = Runs("mixture/weight_choosing.csv")
-growing, reacher = Runs("mixture/growing_cut.csv"), Runs("mixture/reacher.csv")
+growing, reacher, pusher = (Runs(f"mixture/{name}.csv") for name in ("growing_cut", "reacher", "pusher"))
+ten_more = Runs("mixture/ten_more_seeds.csv")
 short, tried = Runs("mixture/short_episodes.csv"), Runs("mixture/short_episodes_choosing.csv")
 poles, postures = Runs("mixture/invertedpendulum.csv"), rows_of("mixture/posture.csv")
 third, family = Runs("state_slope/sweep.csv"), Runs("family/algorithms.csv")
@@ -362,6 +379,16 @@ READINGS = [
             lambda: [number for step in (3_000, 5_000) for number in with_interval(apart(longer, "mage-even", short, "dyna-half", step))]),
     Reading(RESULTS, r"Minus the paper's `mage` with the cut, \w+ pairs: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\)\.",
             lambda: [number for step in (3_000, 5_000) for number in with_interval(apart(longer, "mage-even", short, "mage", step))]),
+    Reading(RESULTS, r"These ten alone: `mage-even` minus `td3` is (\S+) at 3,000 steps \(95 % t-interval (\S+) to (\S+)\) and (\S+) at 5,000 \((\S+) to (\S+)\); `mage-even` minus `dyna-half` is (\S+) at 3,000 \((\S+) to (\S+)\) and (\S+) at 5,000 \((\S+) to (\S+)\)\.",
+            lambda: [number for other in ("td3", "dyna-half") for step in (3_000, 5_000) for number in with_interval(ten_more.paired("mage-even", other, step))]),
+    Reading(RESULTS, r"With seeds 0 to 9, (\d+) pairs: minus `td3` (\S+) at 3,000 \((\S+) to (\S+)\) and (\S+) at 5,000 \((\S+) to (\S+)\); minus `dyna-half` (\S+) at 3,000 \((\S+) to (\S+)\) and (\S+) at 5,000 \((\S+) to (\S+)\)\.",
+            lambda: [len(twenty("td3", 5_000)), *(number for other in ("td3", "dyna-half") for step in (3_000, 5_000) for number in with_interval(twenty(other, step)))]),
+    Reading(RESULTS, r"means over the ten seeds: (\S+), (\S+) and (\S+) at 2,500 steps for `mage-even`, `dyna-half` and `td3`, (\S+), (\S+) and (\S+) at 5,000, where the true one, measured twice, agrees with itself by (\S+), (\S+) and (\S+) only",
+            lambda: [diagnosed(column, name, step).mean() for column, step in (("q_gradient_cosine", 2_500), ("q_gradient_cosine", 5_000), ("q_gradient_self", 5_000)) for name in ("mage-even", "dyna-half", "td3")]),
+    Reading(RESULTS, r"`mage-even` minus `dyna-half` is (\S+) \((\S+) to (\S+)\): these cosines", lambda: with_interval(diagnosed("q_gradient_cosine", "mage-even", 5_000) - diagnosed("q_gradient_cosine", "dyna-half", 5_000))),
+    Reading(RESULTS, r"derivative is right by a cosine of (\S+) for both", lambda: [np.mean([diagnosed("jacobian_cosine", name, 5_000).mean() for name in ("mage-even", "dyna-half")])]),
+    Reading("README.md", r"After (\S+) steps, with ten more seeds that had no part in it, (\d+) pairs: (\S+), from (\S+) to (\S+), ahead of `td3`; and ahead of the same mixture without slopes by (\S+), from (\S+) to (\d+)\.",
+            lambda: [5_000, len(twenty("td3", 5_000)), *with_interval(twenty("td3", 5_000)), *with_interval(twenty("dyna-half", 5_000))]),
     Reading(RESULTS, r"the mean of `mage-even` is (\d+)\.", lambda: [longer.mean("mage-even", 10_000)]),
     Reading(RESULTS, r"end upright, the lowest at (\d+);", lambda: [short.values("mage-half", 5_000).min()]),
     Reading(RESULTS, r"a median pitch of (\d+) to (\d+) degrees\) or on their back \((\d+) to (\d+)\)", fallen),
@@ -435,6 +462,8 @@ PLAIN = {  # numbers that are no result: the reason, and the pieces of text that
         ("settings", r"size `laptop` as it was \(4 updates a step, whole training episodes\), seeds 0 to 4;", r"each the mean of 10 episodes", r"on seeds of 100 and up", r"; 1,000 is the most that an episode can pay",
          r"with whole training episodes, 8 updates a step, seeds 100 to 102, mean of 10 evaluation episodes", r"\(means of 10 episodes\)", r"default 64 states",
          r"\(`state_slope_weight` 1\)", r"Fresh seeds: 0 to 9", r"size `tiny`, seeds 0 to 2", r"\(seed 100 only\)", r"`td3` with seed 101"),
+        ("ten more seeds and when they were looked at", r"decide at 5,000 steps\)\.", r"slopes matter at 5,000 steps\. So seeds 10 to 19, which", r"settings to 5,000 steps, and a diagnosis at 2,500 and 5,000\.", r"at 3,000 steps \(95 % t-interval", r"With seeds 0 to 9, 20", r"So at 5,000 steps the default is ahead of `td3`, at 3,000 that",
+         r"at 2,500 steps for `mage-even`", r"at 5,000, where the true one", r"paired by seed, at 5,000 steps, `mage-even`", r"episodes have 100 steps\. Kept", r"At 5,000 steps every run of `mage-even` is nearer to 0 than every run of `td3`, at 10,000 no more"),
         ("what others published", r"DHMBPO's 4138 ± 1449 \(v4"),
         ("steps", r"### To 10,000 steps", r"the first 5,000 steps of `mage-half`", r"mean at 10,000 steps that we know", r"on average after 10,000 steps", r"at 3,000, 4,000 and 5,000 steps", r"Paired by seed at 10,000 steps", r"at 3,000 steps \(", r"at 5,000 \(", r"at 10,000 \(",
          r"At 10,000 steps `td3` is ahead", r"Early it does; at 10,000 steps three", r"at 4,000 steps", r"after 10,000 steps, on"),
@@ -568,7 +597,12 @@ def test_what_is_said_in_words_holds_in_the_tables():
         "higher than any run of `mage-half` or `td3` above": weight_tried.mean_of("mage-half", 100, 10_000) > max(longer.values(name, 10_000).max() for name in ("mage-half", "td3")),
         "higher than any other run of this page": growing.mean_of("mage-even", 0, 10_000, label=GROWING)
         == max(np.mean(value) for runs in TABLES.values() for line in runs.found.values() for steps in line.values() for value in steps.values()),
-        "every run of `mage-even` is nearer to 0 than every run of `td3`": reacher.values("mage-even", 10_000).min() > reacher.values("td3", 10_000).max(),
+        "So at 5,000 steps the default is ahead of `td3`, at 3,000 that is not decided; and given the mixture the slope matters, at both": [
+            with_interval(twenty(other, step))[1] > 0 for other in ("td3", "dyna-half") for step in (3_000, 5_000)
+        ] == [False, True, True, True],
+        "The largest is that of the critic that is asked for its slope": diagnosed("q_gradient_cosine", "mage-even", 5_000).mean() > max(diagnosed("q_gradient_cosine", name, 5_000).mean() for name in ("dyna-half", "td3")),
+        "At 5,000 steps every run of `mage-even` is nearer to 0 than every run of `td3`, at 10,000 no more": [pusher.values("mage-even", step).min() > pusher.values("td3", step).max() for step in (5_000, 10_000)] == [True, False],
+        "At 10,000 steps every run of `mage-even` is nearer to 0 than every run of `td3`": reacher.values("mage-even", 10_000).min() > reacher.values("td3", 10_000).max(),
         "none of the twelve other runs fell": min(np.diff([np.mean(line[seed][step]) for step in (3_000, 4_000, 5_000)]).min() for line in growing.found.values() for seed in line if seed >= 100) > 0,
         "Both intervals contain 0": all(np.prod(with_interval(choosing.paired("mage-half", name, 10_000))[1:]) < 0 for name in ("dyna-half", "td3")),
     }  # fmt: skip
@@ -588,6 +622,8 @@ TABLES = {
     "mixture/weight_choosing.csv": weight_tried,
     "mixture/growing_cut.csv": growing,
     "mixture/reacher.csv": reacher,
+    "mixture/pusher.csv": pusher,
+    "mixture/ten_more_seeds.csv": ten_more,
     "mixture/invertedpendulum.csv": poles,
 }
 
