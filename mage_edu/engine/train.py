@@ -123,7 +123,7 @@ def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook
     """Take `steps` environment steps, learning along the way.
 
     `hook` receives the rows of each table as they are made ("metrics", "evaluations", "timings", and "diagnostics" where a `diagnoser` is given), and ("checkpoint", [{"step": n}])
-    where one is due; `False` from it, or `True` from `stop`, ends the run after the step under way. Calling this twice with n
+    where one is due, and at the end, between two evaluations, one more row of timings ("clock"); `False` from it, or `True` from `stop`, ends the run after the step under way. Calling this twice with n
     steps is the same as calling it once with 2n, except for the clock. Raises `Divergence` and what `environment_step` raises.
     """
     config, recorder, watch = learner.config, learner.recorder, Stopwatch()
@@ -153,4 +153,4 @@ def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook
 
     run(steps, act_once, learn, report)
     if steps > 0 and learner.num_timesteps % config.eval_interval > 0:
-        hook("timings", [watch.row(learner.num_timesteps)])  # the clock of a run in parts goes on from here
+        hook("clock", [watch.row(learner.num_timesteps)])  # a run that goes on counts from here
