@@ -489,7 +489,7 @@ class MAGEAgent(ActingAgent):
                 settle_compile(self, goal)
                 reporter = Reporter(self, callback, max(0, goal - self.num_timesteps), progress_bar)
                 run_and_save(self, max(0, goal - self.num_timesteps), reporter)
-        if total_timesteps > 0 and not self.learner.updates and self.num_timesteps < self.config.warmup_steps:
+        if reset_num_timesteps and total_timesteps > 0 and not self.learner.updates and self.num_timesteps < self.config.warmup_steps:
             warnings.warn(f"all {self.num_timesteps} steps so far are random ones of the warm-up, which takes {self.config.warmup_steps}: nothing is learned yet; take more steps, or a smaller warmup_steps.")
         return self
 
