@@ -13,7 +13,7 @@ import torch
 
 import mage_edu
 from mage_edu import MAGEAgent, make_config
-from mage_edu.agent import follow, named_weights, pick_device
+from mage_edu.agent import continue_run, follow, named_weights, pick_device
 from mage_edu.engine.storage import evaluation_curve, load_agent, write_sealed
 from mage_edu.engine.tasks import TASKS
 from mage_edu.envs import make_env
@@ -500,7 +500,8 @@ def test_a_callback_stops_with_numpys_false_too_and_is_looked_at_first():
 
 def test_compile_is_remembered_by_a_run_that_has_no_checkpoint_yet(tmp_path):
     new_agent(tmp_path / "run", compile=False)
-    agent = MAGEAgent.load(tmp_path / "run").learn(1, reset_num_timesteps=False)
+    agent = MAGEAgent.load(tmp_path / "run")
+    continue_run(agent)
     assert agent.compile is False and agent.run is not None
 
 
