@@ -269,6 +269,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'mage_edu.engine.build.missing_function': ( 'engine/build.html#missing_function',
                                                                                    'mage_edu/engine/build.py'),
                                        'mage_edu.engine.build.source_of': ('engine/build.html#source_of', 'mage_edu/engine/build.py'),
+                                       'mage_edu.engine.build.warn_without_slope': ( 'engine/build.html#warn_without_slope',
+                                                                                     'mage_edu/engine/build.py'),
                                        'mage_edu.engine.build.whole_number': ('engine/build.html#whole_number', 'mage_edu/engine/build.py'),
                                        'mage_edu.engine.build.world_function': ( 'engine/build.html#world_function',
                                                                                  'mage_edu/engine/build.py')},

@@ -25,6 +25,7 @@ from mage_edu.engine.build import (
     check_critic_target,
     compile_learner,
     missing_function,
+    warn_without_slope,
     whole_number,
 )
 from .engine.checkpoint import Checkpoints, continued, cut_tables, newest_checkpoint
@@ -449,6 +450,7 @@ class MAGEAgent(ActingAgent):
             check_critic_target(parts["critic_target"], self.learner)
         if "critic_loss" in parts:
             check_critic_loss(parts["critic_loss"], config, self.learner.critic)
+        warn_without_slope(self.learner)
         if config.diagnose_interval:
             Diagnoser(config, self.new_env).close()  # raises where the environment cannot be diagnosed
         announce(self)

@@ -449,3 +449,18 @@ def test_a_critic_made_of_torchs_own_networks_learns_and_comes_back(tmp_path):
     agent.learn(90)
     assert not same(weights(agent), before) and "critic.networks.1.2.bias" in before
     assert same(weights(MAGEAgent.load(tmp_path / "run", critic=Own)), weights(agent))
+
+
+def test_a_reward_without_slopes_is_told():
+    torchs = lambda obs, action, next_obs: -(action**2).sum(-1)
+    cut = lambda *step: torchs(*step).detach()
+    for algorithm, reward, told in (
+        ("mage", cut, True),
+        ("mage", torchs, False),
+        ("dyna-td3", cut, False),
+        ("maac", cut, True),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            agent_with(algorithm=algorithm, reward=reward)
+        assert any("reward: the function's result has no slope" in str(w.message) for w in caught) is told

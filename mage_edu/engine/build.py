@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any, Callable, Mapping, Sequence
 
 import gymnasium as gym
@@ -29,9 +30,9 @@ from ..updates import CriticLoss, CriticTarget, StateSlope
 # %% auto #0
 __all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'FORMULAS', 'whole_number',
            'frozen_copy', 'build_actor', 'built', 'build_critic', 'build_dynamics', 'check_dynamics', 'ForwardCritic',
-           'check_critic', 'check_shape', 'check_critic_target', 'critic_gradients_of', 'check_critic_loss',
-           'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world',
-           'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
+           'check_critic', 'check_shape', 'warn_without_slope', 'check_critic_target', 'critic_gradients_of',
+           'check_critic_loss', 'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function',
+           'build_world', 'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
 
 # %% ../../nbs/engine/build.ipynb #buil-05
 def whole_number(name: str, value: Any, lowest: int) -> int:
@@ -173,6 +174,18 @@ def check_shape(what: str, result: Tensor, shape: tuple[int, ...]) -> None:
     """Raise `ValueError` where a part of the user's has another shape than expected."""
     if tuple(result.shape) != shape:
         raise ValueError(f"{what} has shape {tuple(result.shape)}, expected {shape}.")
+
+
+def warn_without_slope(learner: Learner) -> None:
+    """Warn where slopes are taken through the user's reward and it has none: computed outside of torch, detached, or the same for all actions."""
+    config, world, like = learner.config, learner.world, learner.replay.data
+    if learner.sources["reward"] != "given" or not (config.actor_horizon > 0 or config.uses_model and config.gradient_weight > 0):
+        return
+    zeros = lambda column: column.new_zeros(config.members, *column.shape[1:])
+    with torch.enable_grad():
+        action, next_obs = world.scale.to_env(zeros(like.action)).requires_grad_(), zeros(like.next_obs).requires_grad_()
+        if not world.reward_fn(zeros(like.obs), action, next_obs).requires_grad:
+            warnings.warn("reward: the function's result has no slope in action and next_obs, which this algorithm asks for; compute it with torch, and do not detach it.")
 
 
 CriticTargetFn = Callable[..., CriticTarget]  # (config, world, actor, target_actor, target_critic, batch, noise)
