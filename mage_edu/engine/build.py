@@ -184,7 +184,11 @@ def warn_without_slope(learner: Learner) -> None:
     zeros = lambda column: column.new_zeros(config.members, *column.shape[1:])
     with torch.enable_grad():
         action, next_obs = world.scale.to_env(zeros(like.action)).requires_grad_(), zeros(like.next_obs).requires_grad_()
-        if not world.reward_fn(zeros(like.obs), action, next_obs).requires_grad:
+        try:
+            reward = world.reward_fn(zeros(like.obs), action, next_obs)
+        except ValueError:  # a loaded agent that was not given the function again
+            return
+        if isinstance(reward, Tensor) and not reward.requires_grad:  # the warm-up tells of what is no tensor
             warnings.warn("reward: the function's result has no slope in action and next_obs, which this algorithm asks for; compute it with torch, and do not detach it.")
 
 
