@@ -425,14 +425,14 @@ def test_evaluating_afterwards_with_the_runs_seed_gives_the_last_row_again(tmp_p
 
 
 class Faulty(gym.Wrapper):
-    """A pendulum that breaks down in one step of its life, or in that step of every episode."""
+    """A pendulum that breaks down in one step of every episode."""
 
-    def __init__(self, env, at, every_episode=False):
+    def __init__(self, env, at):
         super().__init__(env)
-        self.at, self.every_episode, self.count = at, every_episode, 0
+        self.at = at
 
     def reset(self, **arguments):
-        self.count = 0 if self.every_episode else self.count
+        self.count = 0
         return self.env.reset(**arguments)
 
     def step(self, action):
@@ -444,7 +444,7 @@ class Faulty(gym.Wrapper):
 
 def test_a_fault_in_the_step_after_a_checkpoint_ends_the_episode(tmp_path):
     """Else the run would go on into the same fault for ever."""
-    env = lambda: Faulty(gym.make("Pendulum-v1", max_episode_steps=1_000), 61, every_episode=True)
+    env = lambda: Faulty(gym.make("Pendulum-v1", max_episode_steps=1_000), 61)
     agent = new_agent(tmp_path / "run", env(), checkpoint_interval=60, eval_interval=1_000)
     reached = []
     for _ in range(3):
@@ -461,7 +461,7 @@ def test_an_evaluation_that_a_fault_cut_is_made_up_for(tmp_path, monkeypatch):
     from mage_edu.engine.environments import EnvironmentFault
 
     settings = dict(eval_interval=40, checkpoint_interval=30)
-    whole, whole_agent = tmp_path / "whole", None
+    whole = tmp_path / "whole"
     whole_agent = new_agent(whole, **settings).learn(120)
     evaluate = OwnEvaluator.returns
 

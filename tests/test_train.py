@@ -357,10 +357,6 @@ def test_everything_that_normalizes_follows_the_statistics():
 
 
 def test_a_round_of_the_model_has_the_models_own_settings():
-    from test_train import build_and_fill
-
-    from mage_edu.engine.rounds import dynamics_update
-
     learner = build_and_fill(
         make_env("Pendulum-v1"), dynamics_batches=3, dynamics_batch_size=24, dynamics_grad_clip=0.5
     )
