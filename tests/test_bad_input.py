@@ -113,6 +113,16 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
     "unknown algorithm": (lambda d: new(algorithm="mgae"), ValueError, "Did you mean 'mage'?"),
     "unknown size": (lambda d: new(size="labtop"), ValueError, "Did you mean 'laptop'?"),
     "unknown setting": (lambda d: new(discuont=0.9), ValueError, "Did you mean 'discount'?"),
+    "setting of Stable-Baselines3": (
+        lambda d: new(learning_starts=10),
+        ValueError,
+        "unknown setting 'learning_starts': here that is warmup_steps.",
+    ),
+    "policy of Stable-Baselines3": (
+        lambda d: MAGEAgent("MlpPolicy", "Pendulum-v1"),
+        ValueError,
+        "no policy is named: MAGEAgent('Pendulum-v1')",
+    ),
     "unknown device": (lambda d: new(device="gpu"), ValueError, "use 'auto', 'cpu' or 'cuda'"),
     "device of another type": (lambda d: new(device=None), ValueError, "device=None"),
     "compile is no choice": (lambda d: new(compile="yes"), ValueError, "compile='yes'"),
