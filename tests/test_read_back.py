@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from mage_edu.engine.diagnostics import ceiling
 from mage_edu.evaluate import bootstrap_interval, difference_interval
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,6 +95,14 @@ def twenty(other: str, step: int) -> np.ndarray:
     return np.concatenate([first, ten_more.paired("mage-even", other, step)])
 
 
+def with_the_fallen(other: str) -> np.ndarray:
+    """The twenty pairs at 5,000 steps, with the run of seed 0 that fell in the place of the one that did not."""
+    fell = growing.mean_of("mage-even", 0, 5_000, label=cut_after(100))
+    found = twenty(other, 5_000)
+    found[0] += fell - longer.mean_of("mage-even", 0, 5_000)
+    return found
+
+
 def diagnosed(column: str, algorithm: str, step: int) -> np.ndarray:
     """A number of the diagnoses of seeds 10 to 19, in their order."""
     rows = [
@@ -130,9 +139,9 @@ def fallen() -> list[float]:
     return [min(head), max(head), min(back), max(back)]
 
 
-def with_interval(differences: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95 % t-interval."""
-    half = student.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
+def with_interval(differences: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean and t-interval."""
+    half = student.ppf(0.5 + confidence / 2, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
     return differences.mean(), differences.mean() - half, differences.mean() + half
 
 
@@ -333,8 +342,10 @@ class Reading(NamedTuple):
 
 
 READINGS = [
-    Reading(RESULTS, r"and `mage` is ahead of it by\s+(\S+) on average after 10,000 steps, on (\d) of (\d) seeds",
-            lambda: (cheetah.mean("mage", 10_000) - cheetah.mean("dyna-td3", 10_000), (cheetah.paired("mage", "dyna-td3", 10_000) > 0).sum(), len(cheetah.seeds("mage")))),
+    Reading(RESULTS, r"and `mage` is ahead of it by\s+(\S+) on average after 10,000 steps \(paired: (\S+) to (\S+)\), on (\d) of (\d) seeds",
+            lambda: (*with_interval(cheetah.paired("mage", "dyna-td3", 10_000)), (cheetah.paired("mage", "dyna-td3", 10_000) > 0).sum(), len(cheetah.seeds("mage")))),
+    Reading(RESULTS, r"both, of `mage` by (\S+) \((\S+) to (\S+)\)\. Neither is settled by five pairs; at 5,000 steps `mage` minus `dyna-td3` is (\S+) \((\S+) to (\S+)\)\.",
+            lambda: (*with_interval(cheetah.paired("td3", "mage", 10_000)), *with_interval(cheetah.paired("mage", "dyna-td3", 5_000)))),
     Reading(RESULTS, r"one seed of `td3` evaluates to\s+([\d,]+), (\d+) and ([\d,]+) at 3,000, 4,000 and 5,000 steps", flickers),
     Reading(RESULTS, r"An interval from ([\d,]+) to ([\d,]+) only says", lambda: bootstrap_interval(pole.values("mage", 5_000))),
     Reading(RESULTS, r"Paired by seed at 10,000 steps, `mage-half` minus `dyna-half` is (\S+), (\S+), (\S+) \(mean (\S+), 95 % t-interval (\S+) to (\S+)\)",
@@ -343,6 +354,7 @@ READINGS = [
             lambda: (*choosing.paired("mage-half", "td3", 10_000), *with_interval(choosing.paired("mage-half", "td3", 10_000)))),
     Reading(RESULTS, r"gains (\S+) \(standard error (\S+)\) on (\S+): this policy",
             lambda: (slow["climb_gain"], slow["climb_gain_stderr"], slow["discounted_return"])),
+    Reading(RESULTS, r"mostly noise here, it gains (\S+), standard error (\S+)\.\)", lambda: (slow["true_gain"], slow["true_gain_stderr"])),
     Reading(RESULTS, r"agrees with itself\s+with a cosine of (\S+) only, so its cosine with the critic's \((\S+)\)",
             lambda: (slow["policy_gradient_self"], slow["policy_gradient_cosine"])),
     Reading(RESULTS, r"`mage-half` minus `td3` is (\S+) at 3,000 steps \(95 % t-interval (\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\) and (\S+) at 10,000 \((\S+) to (\S+)\)",
@@ -356,8 +368,8 @@ READINGS = [
                      choosing.mean_of("mage-half", 101, 5_000), tried.mean_of("mage-half", 101, 5_000, label=cut_after(200)))),
     Reading(RESULTS, r"`mage-half` gains (\S+) at 3,000 steps \((\S+) to (\S+)\) and (\S+) at 5,000 \((\S+) to (\S+)\), `td3` (\S+) \((\S+) to (\S+)\) and (\S+) \((\S+) to (\S+)\)\.",
             lambda: [number for name in ("mage-half", "td3") for step in (3_000, 5_000) for number in with_interval(apart(short, name, evidence, name, step))]),
-    Reading(RESULTS, r"`td3` with the cut: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\), not decided; minus `td3` as it was: (\S+) \((\S+) to (\S+)\) and (\S+) \((\S+) to (\S+)\)\.",
-            lambda: [number for other in (short, evidence) for step in (3_000, 5_000) for number in with_interval(apart(short, "mage-half", other, "td3", step))]),
+    Reading(RESULTS, r"`td3` with the cut: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\), not decided\.",
+            lambda: [number for step in (3_000, 5_000) for number in with_interval(short.paired("mage-half", "td3", step))]),
     Reading(RESULTS, r"With the cut, `mage-half` minus `dyna-half`, \w+ pairs: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\)\.",
             lambda: [number for step in (3_000, 5_000) for number in with_interval(apart(short, "mage-half", short, "dyna-half", step))]),
     Reading(RESULTS, r"pairs: (\S+) at 8,000 steps \(95 % t-interval (\S+) to (\S+)\), (\S+) at 10,000 \((\S+) to (\S+)\), not decided\.",
@@ -369,32 +381,46 @@ READINGS = [
     Reading("README.md", r"on another processor, ended at (\d+) after 5,000 steps", lambda: [growing.mean_of("mage-even", 0, 5_000, label=cut_after(100))]),
     Reading(RESULTS, r"The lowest run of `mage-half` ends at (\d+), that of `td3` at (\d+); but", lambda: [longer.values(name, 10_000).min() for name in ("mage-half", "td3")]),
     Reading(RESULTS, r"seeds, up to (\d+) against (\d+):", lambda: [longer.values(name, 10_000).max() for name in ("td3", "mage-half")]),
-    Reading(RESULTS, r"`td3-slope` with seed (\d+) ended no higher than most of these, at (\d+): that points", lambda: [100, weight_tried.mean_of("td3-slope", 100, 10_000)]),
-    Reading(RESULTS, r"all else the same, seed (\d+) of `mage-half` ended at (\d+), higher", lambda: [100, weight_tried.mean_of("mage-half", 100, 10_000)]),
+    Reading(RESULTS, r"`td3-slope` with seed (\d+) ended no higher than most of these, at (\d+)\.", lambda: [100, weight_tried.mean_of("td3-slope", 100, 10_000)]),
+    Reading(RESULTS, r"With 1 in its place seed (\d+) of `mage-half` ended at (\d+), higher", lambda: [100, weight_tried.mean_of("mage-half", 100, 10_000)]),
     Reading(RESULTS, r"`mage-even` minus `mage-half`, \w+ pairs: (\S+) at 5,000 steps \((\S+) to (\S+)\), (\S+) at 10,000 \((\S+) to (\S+)\)\.",
             lambda: [number for step in (5_000, 10_000) for number in with_interval(longer.paired("mage-even", "mage-half", step))]),
     Reading(RESULTS, r"`mage-even` minus `td3`, \w+ pairs: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\), (\S+) at 10,000 \((\S+) to (\S+)\)\. Its lowest run ends at (\d+)\.",
             lambda: [*(number for step in (3_000, 5_000, 10_000) for number in with_interval(longer.paired("mage-even", "td3", step))), longer.values("mage-even", 10_000).min()]),
     Reading(RESULTS, r"`mage-even` minus `dyna-half` of the table to 5,000 steps, \w+ pairs: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\)\.",
             lambda: [number for step in (3_000, 5_000) for number in with_interval(apart(longer, "mage-even", short, "dyna-half", step))]),
-    Reading(RESULTS, r"Minus the paper's `mage` with the cut, \w+ pairs: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\)\.",
+    Reading(RESULTS, r"Minus the paper's `mage` with the cut \(the mixture and the weight differ\), \w+ pairs: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\)\.",
             lambda: [number for step in (3_000, 5_000) for number in with_interval(apart(longer, "mage-even", short, "mage", step))]),
+    Reading(RESULTS, r"seeds 4 to 9 of both alone: (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\)\. Not decided",
+            lambda: [number for step in (3_000, 5_000) for number in with_interval(apart(longer, "mage-even", short, "mage", step)[4:])]),
+    Reading(RESULTS, r"is not ahead of `td3` here: with the cut (\S+) at 5,000 steps, ten pairs \((\S+) to (\S+)\)\.", lambda: with_interval(short.paired("mage", "td3", 5_000))),
+    Reading("README.md", r"is not ahead of `td3` here: by (\S+) after (\S+) steps \((\S+) to (\S+), ten pairs\)",
+            lambda: [with_interval(short.paired("mage", "td3", 5_000))[0], 5_000, *with_interval(short.paired("mage", "td3", 5_000))[1:]]),
     Reading(RESULTS, r"These ten alone: `mage-even` minus `td3` is (\S+) at 3,000 steps \(95 % t-interval (\S+) to (\S+)\) and (\S+) at 5,000 \((\S+) to (\S+)\); `mage-even` minus `dyna-half` is (\S+) at 3,000 \((\S+) to (\S+)\) and (\S+) at 5,000 \((\S+) to (\S+)\)\.",
             lambda: [number for other in ("td3", "dyna-half") for step in (3_000, 5_000) for number in with_interval(ten_more.paired("mage-even", other, step))]),
     Reading(RESULTS, r"With seeds 0 to 9, (\d+) pairs: minus `td3` (\S+) at 3,000 \((\S+) to (\S+)\) and (\S+) at 5,000 \((\S+) to (\S+)\); minus `dyna-half` (\S+) at 3,000 \((\S+) to (\S+)\) and (\S+) at 5,000 \((\S+) to (\S+)\)\.",
             lambda: [len(twenty("td3", 5_000)), *(number for other in ("td3", "dyna-half") for step in (3_000, 5_000) for number in with_interval(twenty(other, step)))]),
-    Reading(RESULTS, r"means over the ten seeds: (\S+), (\S+) and (\S+) at 2,500 steps for `mage-even`, `dyna-half` and `td3`, (\S+), (\S+) and (\S+) at 5,000, where the true one, measured twice, agrees with itself by (\S+), (\S+) and (\S+) only",
+    Reading(RESULTS, r"means over the ten seeds: (\S+), (\S+) and (\S+) at 2,500 steps for `mage-even`, `dyna-half` and `td3`, (\S+), (\S+) and (\S+) at 5,000, where the true one, measured twice, agrees with itself by (\S+), (\S+) and (\S+) only \(a perfect",
             lambda: [diagnosed(column, name, step).mean() for column, step in (("q_gradient_cosine", 2_500), ("q_gradient_cosine", 5_000), ("q_gradient_self", 5_000)) for name in ("mage-even", "dyna-half", "td3")]),
-    Reading(RESULTS, r"`mage-even` minus `dyna-half` is (\S+) \((\S+) to (\S+)\): these cosines", lambda: with_interval(diagnosed("q_gradient_cosine", "mage-even", 5_000) - diagnosed("q_gradient_cosine", "dyna-half", 5_000))),
+    Reading(RESULTS, r"`mage-even` minus `dyna-half` is (\S+) \((\S+) to (\S+)\)\. Moved along", lambda: with_interval(diagnosed("q_gradient_cosine", "mage-even", 5_000) - diagnosed("q_gradient_cosine", "dyna-half", 5_000))),
+    Reading(RESULTS, r"a perfect critic would reach (\S+), (\S+) and (\d\.\d+)\)", lambda: [np.mean([ceiling(each) for each in diagnosed("q_gradient_self", name, 5_000)]) for name in ("mage-even", "dyna-half", "td3")]),
+    Reading(RESULTS, r"its own gradient a policy gains (\S+), (\S+) and (\S+); `mage-even` minus `dyna-half` is (\S+) \((\S+) to (\S+)\)\. So",
+            lambda: [*(diagnosed("climb_gain", name, 5_000).mean() for name in ("mage-even", "dyna-half", "td3")), *with_interval(diagnosed("climb_gain", "mage-even", 5_000) - diagnosed("climb_gain", "dyna-half", 5_000))]),
+    Reading(RESULTS, r"intervals of (\S+) %, for three looks, are (\S+) to (\S+) for `td3` and (\S+) to (\S+) for `dyna-half`",
+            lambda: [97.8, *(number for other in ("td3", "dyna-half") for number in with_interval(twenty(other, 5_000), 0.978)[1:])]),
+    Reading(RESULTS, r"in the place of seed 0, (\S+) \((\S+) to (\S+)\) and (\S+) \((\S+) to (\S+)\)\.", lambda: [number for other in ("td3", "dyna-half") for number in with_interval(with_the_fallen(other))]),
+    Reading(RESULTS, r"Before training both stood at (\S+), (\S+), (\S+): `td3`, whose settings", lambda: reacher.values("td3", 1_000)),
+    Reading(RESULTS, r"Before training both stood at (\S+), (\S+), (\S+): at 5,000", lambda: pusher.values("td3", 1_000)),
     Reading(RESULTS, r"derivative is right by a cosine of (\S+) for both", lambda: [np.mean([diagnosed("jacobian_cosine", name, 5_000).mean() for name in ("mage-even", "dyna-half")])]),
-    Reading("README.md", r"After (\S+) steps, with ten more seeds that had no part in it, (\d+) pairs: (\S+), from (\S+) to (\S+), ahead of `td3`; and ahead of the same mixture without slopes by (\S+), from (\S+) to (\d+)\.",
-            lambda: [5_000, len(twenty("td3", 5_000)), *with_interval(twenty("td3", 5_000)), *with_interval(twenty("dyna-half", 5_000))]),
-    Reading(RESULTS, r"the mean of `mage-even` is (\d+)\.", lambda: [longer.mean("mage-even", 10_000)]),
+    Reading("README.md", r"So ten more seeds, to (\S+) steps: `mage-even` is ahead of `td3` by (\S+) \((\S+) to (\S+)\), and of the same mixture without slopes by (\S+) \((\S+) to (\S+)\); with the first ten, (\d+) pairs, by (\S+) \((\S+) to (\S+)\) and (\S+) \((\S+) to (\S+)\)\.",
+            lambda: [5_000, *(number for other in ("td3", "dyna-half") for number in with_interval(ten_more.paired("mage-even", other, 5_000))), len(twenty("td3", 5_000)),
+                     *(number for other in ("td3", "dyna-half") for number in with_interval(twenty(other, 5_000)))]),
+    Reading(RESULTS, r"`mage-even` has (\d+) ± (\d+) with the seeds", lambda: [longer.mean("mage-even", 10_000), longer.values("mage-even", 10_000).std(ddof=1)]),
     Reading(RESULTS, r"end upright, the lowest at (\d+);", lambda: [short.values("mage-half", 5_000).min()]),
     Reading(RESULTS, r"a median pitch of (\d+) to (\d+) degrees\) or on their back \((\d+) to (\d+)\)", fallen),
     Reading(RESULTS, r"at 4,000 steps (\S+), (\S+), (\S+) and (\S+), (\S+), (\S+)\. Paired, the difference is (\S+) \(95 % t-interval (\S+) to (\S+)\)",
             lambda: (*third.values("mage", 4_000), *third.values("mage-sobolev", 4_000), *with_interval(third.paired("mage-sobolev", "mage", 4_000)))),
-    Reading("README.md", r"their means are ([\d,]+) and ([\d,]+), their lowest\s+seeds ([\d,]+) and ([\d,]+); paired by seed the difference is (\S+), with a 95 % interval from (\S+) to ([-\d,]+\d)",
+    Reading("README.md", r"their means are ([\d,]+) and ([\d,]+), their lowest\s+seeds ([\d,]+) and ([\d,]+); paired by seed the difference is (\S+), with a 95 % interval from (\S+) to ([-\d,]+\d):",
             lambda: (*(longer.mean(name, 10_000) for name in ("mage-even", "td3")), *(longer.values(name, 10_000).min() for name in ("mage-even", "td3")),
                      *with_interval(longer.paired("mage-even", "td3", 10_000)))),
     Reading("nbs/course/01_robot.ipynb", r"its last evaluation was ([\d,]+)\)", lambda: [np.mean(choosing.line("mage-half")[100][10_000])]),
@@ -458,16 +484,16 @@ READINGS = [
 
 PLAIN = {  # numbers that are no result: the reason, and the pieces of text that they stand in
     RESULTS: [
-        ("settings of the default", r"makes 8 updates a step, and cuts training episodes after 100 steps where", r"Seeds of 100 and up chose these settings; that `mage-even` took the place of `mage-half` was decided on seeds 0 to 9", r"shows seeds 0 to 9 on HalfCheetah-v5", r"Mean of 10 evaluation episodes, which pay 1,000 at most"),
+        ("settings of the default", r"makes 8 updates a step, and cuts training episodes after 100 steps where", r"Seeds of 100 and up chose the share, the weight.*?Seeds 10 to 19 chose nothing", r"shows seeds 0 to 9 on HalfCheetah-v5", r"Mean of 10 evaluation episodes, which pay 1,000 at most"),
         ("settings", r"size `laptop` as it was \(4 updates a step, whole training episodes\), seeds 0 to 4;", r"each the mean of 10 episodes", r"on seeds of 100 and up", r"; 1,000 is the most that an episode can pay",
          r"with whole training episodes, 8 updates a step, seeds 100 to 102, mean of 10 evaluation episodes", r"\(means of 10 episodes\)", r"default 64 states",
          r"\(`state_slope_weight` 1\)", r"Fresh seeds: 0 to 9", r"size `tiny`, seeds 0 to 2", r"\(seed 100 only\)", r"`td3` with seed 101"),
         ("ten more seeds and when they were looked at", r"decide at 5,000 steps\)\.", r"slopes matter at 5,000 steps\. So seeds 10 to 19, which", r"settings to 5,000 steps, and a diagnosis at 2,500 and 5,000\.", r"at 3,000 steps \(95 % t-interval", r"With seeds 0 to 9, 20", r"So at 5,000 steps the default is ahead of `td3`, at 3,000 that",
-         r"at 2,500 steps for `mage-even`", r"at 5,000, where the true one", r"paired by seed, at 5,000 steps, `mage-even`", r"episodes have 100 steps\. Kept", r"At 5,000 steps every run of `mage-even` is nearer to 0 than every run of `td3`, at 10,000 no more"),
-        ("what others published", r"DHMBPO's 4138 ± 1449 \(v4"),
-        ("steps", r"### To 10,000 steps", r"the first 5,000 steps of `mage-half`", r"mean at 10,000 steps that we know", r"on average after 10,000 steps", r"at 3,000, 4,000 and 5,000 steps", r"Paired by seed at 10,000 steps", r"at 3,000 steps \(", r"at 5,000 \(", r"at 10,000 \(",
-         r"At 10,000 steps `td3` is ahead", r"Early it does; at 10,000 steps three", r"at 4,000 steps", r"after 10,000 steps, on"),
-        ("a weight and a share of it", r"`gradient_weight` is 5, as in the paper", r"With 1 in its place", r"`mage-half` with a weight of 1 is `mage-even`\. Seed 100 chose", r"Seeds 4 to 9 of `mage-even` ran on", r"At 3,000 steps it does, by this interval; at 5,000 it is not decided"),
+         r"at 2,500 steps for `mage-even`", r"at 5,000, where the true one", r"for `dyna-half` at 5,000 steps\. With the run that fell \(seed 0 on the other processor\) in the place of seed 0", r"seven of the 20 end below 2,100", r"has not been run to 10,000 steps \(without", r"paired by seed, at 5,000 steps, `mage-even`", r"episodes have 100 steps\. Kept", r"At 5,000 steps every run of `mage-even` is nearer to 0 than every run of `td3`, at 10,000 no more"),
+        ("what others published", r"DHMBPO published 4138 ± 1550 at 10,000 steps with its own settings, and 4386 ± 2126 with"),
+        ("steps", r"### To 10,000 steps", r"the first 5,000 steps of `mage-half`", r"on average after 10,000 steps", r"at 3,000, 4,000 and 5,000 steps", r"Paired by seed at 10,000 steps", r"at 3,000 steps \(", r"at 5,000 \(", r"at 10,000 \(",
+         r"At 10,000 steps `td3` is ahead", r"Early it does; at 10,000 steps three", r"at 4,000 steps"),
+        ("a weight and a share of it", r"`gradient_weight` is 5, as in the paper", r"With 1 in its place", r"with 5 and the cut this seed", r"`mage-half` with a weight of 1 is `mage-even`\. Seed 100 chose", r"Seeds 4 to 9 of `mage-even` ran on", r"as did seeds 4 to 9 of `dyna-half`; seeds 4 to 9 of both", r"At 3,000 steps it does, by this interval; at 5,000 it is not decided"),
         ("seeds and settings of the runs that fell", r"\(seeds 3 to 9 of `mage-half` and `td3`, all eight", r"`td3` with seed 6 is upright", r"`mage-half` with seeds 9 and 5, and `dyna-half` with seed 3",
          r"an episode lasts 1,000 steps: by step 5,000 a run", r"is cut after 100 steps as by", r"Evaluations keep their 1,000 steps\. On seed 102, which", r"With 200, seed 102 ended on its head all the same\. So 100\.", r"On fresh seeds, to 5,000 steps"),
         ("limits that the claims below hold against the table", r"The runs that end below 2,100", r"lies within 9 degrees of upright"),
@@ -582,14 +608,21 @@ def test_what_is_said_in_words_holds_in_the_tables():
         "The median of every other run lies within 9 degrees of upright": max(abs(float(row["pitch_50"])) for row in postures if row["label"] == "updates_per_step=8" and float(row["return"]) >= 2_100) < 9,
         "With 200, seed 102 ended on its head all the same": [float(row["pitch_50"]) > 40 for row in postures if (row["label"], row["seed"]) == (cut_after(200), "102")] == [True],
         "All ten runs of `mage-half` end upright": all(abs(float(row["pitch_50"])) < 9 for row in postures if row["label"] == cut_after(100) and row["algorithm"] == "mage-half"),
-        "two of `td3` end on the head": sum(float(row["pitch_50"]) > 40 for row in postures if row["label"] == cut_after(100) and row["algorithm"] == "td3") == 2,
         f"but `td3` is ahead with {number_word((longer.paired('mage-half', 'td3', 10_000) < 0).sum())} of the {number_word(len(longer.paired('mage-half', 'td3', 10_000)))} seeds": True,
         f"`mage-even` minus `mage-half`, {number_word(len(longer.paired('mage-even', 'mage-half', 10_000)))} pairs": True,
         f"`mage-even` minus `td3`, {number_word(len(longer.paired('mage-even', 'td3', 10_000)))} pairs": True,
         f"of the table to 5,000 steps, {number_word(len(apart(longer, 'mage-even', short, 'dyna-half', 5_000)))} pairs": True,
         f"`mage-even` holds the pole with {number_word((poles.values('mage-even', 5_000, label=cut_after(0)) >= 1_000).sum())} of {number_word(len(poles.seeds('mage-even', label=cut_after(0))))} seeds": True,
-        f"`mage` with the cut, {number_word(len(apart(longer, 'mage-even', short, 'mage', 5_000)))} pairs": True,
-        "Both intervals lie above zero": [with_interval(apart(longer, "mage-even", short, "mage", step))[1] > 0 for step in (3_000, 5_000)] == [True, True],
+        f"(the mixture and the weight differ), {number_word(len(apart(longer, 'mage-even', short, 'mage', 5_000)))} pairs": True,
+        "two of `td3` and one of `dyna-half` (of four that were watched) end on the head": [
+            (sum(float(row["pitch_50"]) > 40 for row in rows), len(rows)) for name in ("td3", "dyna-half") for rows in [[row for row in postures if row["label"] == cut_after(100) and row["algorithm"] == name]]
+        ] == [(2, 10), (1, 4)],
+        "without the cut it is the best of its three": choosing.values("mage-half", 10_000).argmax() == 0,
+        "`td3`, whose settings nobody tuned, has gained next to nothing or lost": bool((reacher.values("td3", 10_000) < reacher.values("td3", 1_000) + 1.0).all()),
+        "at 5,000 steps `td3` has lost": bool((pusher.values("td3", 5_000) < pusher.values("td3", 1_000)).all()),
+        "seven of the 20 end below 2,100, none of the default's": (
+            sum(int((runs.values("td3", 5_000) < 2_100).sum()) for runs in (longer, ten_more)), min(runs.values("mage-even", 5_000).min() for runs in (longer, ten_more)) > 2_100
+        ) == (7, True),
         "Each of these five intervals contains zero": all(
             np.prod(with_interval(longer.paired("mage-even", name, step))[1:]) < 0 for name, steps in (("mage-half", (5_000, 10_000)), ("td3", (3_000, 5_000, 10_000))) for step in steps
         ),
@@ -597,7 +630,7 @@ def test_what_is_said_in_words_holds_in_the_tables():
         "higher than any run of `mage-half` or `td3` above": weight_tried.mean_of("mage-half", 100, 10_000) > max(longer.values(name, 10_000).max() for name in ("mage-half", "td3")),
         "higher than any other run of this page": growing.mean_of("mage-even", 0, 10_000, label=GROWING)
         == max(np.mean(value) for runs in TABLES.values() for line in runs.found.values() for steps in line.values() for value in steps.values()),
-        "So at 5,000 steps the default is ahead of `td3`, at 3,000 that is not decided; and given the mixture the slope matters, at both": [
+        "So at 5,000 steps the default is ahead of `td3`, at 3,000 that is not decided; and asked for the slope, this mixture does better than without, at both": [
             with_interval(twenty(other, step))[1] > 0 for other in ("td3", "dyna-half") for step in (3_000, 5_000)
         ] == [False, True, True, True],
         "The largest is that of the critic that is asked for its slope": diagnosed("q_gradient_cosine", "mage-even", 5_000).mean() > max(diagnosed("q_gradient_cosine", name, 5_000).mean() for name in ("dyna-half", "td3")),
