@@ -320,6 +320,10 @@ NOT_A_CRITIC = [
     ),
     (dict(dynamics=type("Bare", (Dynamics,), {})), "dynamics: calling it with .* raised TypeError"),
     (
+        dict(critic_loss=lambda config, critic, target: critic_loss(config, critic, target)),
+        r'asks the library for a loss called "given".*dataclasses.replace\(config, critic_loss="huber"\)',
+    ),
+    (
         dict(critic_loss=lambda config, critic, target: target.gradient.norm(), gradient_weight=0.0),
         "raised AttributeError: .*target.gradient is None where gradient_weight is 0",
     ),

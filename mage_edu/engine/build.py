@@ -248,6 +248,11 @@ def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> 
             loss = loss_fn(config, critic, CriticTarget(obs, action, zeros(4), gradient, zeros(4) + 1.0, state))
     except (TypeError, AttributeError) as error:
         raise ValueError(f"critic_loss: calling it with (config, critic, target) raised {type(error).__name__}: {error}{without}.") from error
+    except KeyError as error:
+        if error.args != ("given",):
+            raise
+        raise ValueError('critic_loss: it asks the library for a loss called "given", which is what config.critic_loss says beside a function of your own; '
+                         'call the library\'s with a configuration that names one, dataclasses.replace(config, critic_loss="huber").') from error
     if not isinstance(loss, CriticLoss) or not all(isinstance(part, Tensor) and part.ndim == 0 for part in loss):
         raise ValueError(f"critic_loss: the function returned a {type(loss).__name__}; expected a CriticLoss of three numbers as tensors, total, value and gradient.")
     if not loss.total.requires_grad:
