@@ -428,6 +428,10 @@ READINGS = [
             lambda: [step for step, value in zip((3_000, 4_000), flickers()) if (value >= 1_000) == (step == 3_000)]),
     Reading("nbs/appendix/learning_curves.ipynb", r"their means are ([\d,]+) and ([\d,]+), and `mage` is ahead on (\d) of (\d) seeds",
             lambda: (cheetah.mean("mage", 10_000), cheetah.mean("dyna-td3", 10_000), (cheetah.paired("mage", "dyna-td3", 10_000) > 0).sum(), len(cheetah.seeds("td3")))),
+    Reading("nbs/appendix/learning_curves.ipynb", r"\(paired by (\S+), (\S+) to (\S+): not settled\)", lambda: with_interval(cheetah.paired("mage", "dyna-td3", 10_000))),
+    Reading("nbs/appendix/learning_curves.ipynb", r"\(Of `mage` by (\S+), (\S+) to (\S+): not settled either", lambda: with_interval(cheetah.paired("td3", "mage", 10_000))),
+    Reading("nbs/appendix/learning_curves.ipynb", r"With either remedy or both (\d+) of (\d+) runs hold the pole at 5,000 steps, with neither (\d) of (\d)",
+            lambda: [sum(held(name, label)[2] for name, label in (("mage", "imagined_noise=0.0"), ("dyna-td3", "default"), ("mage", "default"))), 15, held("dyna-td3", "imagined_noise=0.0")[2], 5]),
     Reading("nbs/appendix/learning_curves.ipynb", r"`td3` is ahead of both: ([\d,]+)\.", lambda: [cheetah.mean("td3", 10_000)]),
     Reading("nbs/appendix/learning_curves.ipynb", r"Without noise on imagined actions `mage` comes to ([\d,]+),", lambda: [cheetah.mean("mage", 10_000, label="imagined_noise=0.0")]),
     *(Reading("nbs/appendix/learning_curves.ipynb", rf"\| {name} \| (\d) \| (\d) \| (\d) \|", lambda algorithm=algorithm, label=label: held(algorithm, label))
