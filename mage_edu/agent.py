@@ -16,11 +16,13 @@ from torch import Tensor
 
 from .config import DEFAULT_ALGORITHM, Config, make_config
 from mage_edu.engine.build import (
+    ActorLossFn,
     CriticBuilder,
     CriticLossFn,
     CriticTargetFn,
     DynamicsBuilder,
     build_learner,
+    check_actor_loss,
     check_critic_loss,
     check_critic_target,
     compile_learner,
@@ -172,7 +174,8 @@ class ActingAgent:
     def diagnose(self, **settings: float) -> dict[str, float]:
         """How well model, critic and policy gradient agree with the simulator now; `mage_edu.engine.diagnostics.MEANINGS` says what is what.
 
-        `settings` are `diagnose_states`, `diagnose_horizon`, `diagnose_step`. Raises `ValueError` for an environment without a known map.
+        `settings` are `diagnose_states`, `diagnose_horizon`, `diagnose_step`. The policy gradient is that of the settings' objective, without the
+        penalty on the tanh, and with an `actor_loss` of one's own not what that climbs. Raises `ValueError` for an environment without a known map.
         """
         return diagnose_learner(self.learner, self.new_env, settings)
 
@@ -425,7 +428,8 @@ class MAGEAgent(ActingAgent):
     `env` is an id, an environment with bounded continuous actions, or a function that makes one; every `Config` field is a keyword.
     `reward` and `termination` may also be functions over batched torch tensors (obs, action, next_obs), which the warm-up compares with the
     environment; where no formula is known, both are learned. `critic_loss` may be a function (config, critic, target) -> `CriticLoss`,
-    `critic_target` one (config, world, actor, target_actor, target_critic, batch, noise) -> `CriticTarget`, as `mage_edu.updates.critic_target` is;
+    `critic_target` one (config, world, actor, target_actor, target_critic, batch, noise) -> `CriticTarget`, as `mage_edu.updates.critic_target` is,
+    `actor_loss` one (config, world, actor, critic, obs, noise) -> one number, as `mage_edu.updates.actor_loss` is;
     `dynamics` and `critic` may be functions that build one, (config, obs_dim, act_dim, generator) -> `Dynamics` or `Critic`. `data` is a file of recorded transitions, or "minari:NAME", in the place of
     the warm-up. `out` names a new run folder; `None` keeps nothing on disk.
     `compile` fuses the updates by `torch.compile`: "auto" when the run is long enough for it to pay. `threads` is for torch while the agent learns:
@@ -451,6 +455,8 @@ class MAGEAgent(ActingAgent):
             check_critic_target(parts["critic_target"], self.learner)
         if "critic_loss" in parts:
             check_critic_loss(parts["critic_loss"], config, self.learner.critic)
+        if "actor_loss" in parts and not config.simulates:
+            check_actor_loss(parts["actor_loss"], self.learner)
         warn_without_slope(self.learner)
         if config.diagnose_interval:
             Diagnoser(config, self.new_env).close()  # raises where the environment cannot be diagnosed
@@ -506,9 +512,10 @@ class MAGEAgent(ActingAgent):
     def load(cls, path: str | Path, env: str | gym.Env | Callable[..., gym.Env] | None = None, device: str = "auto",
              reward: TransitionFn | None = None, termination: TransitionFn | None = None,
              critic_loss: CriticLossFn | None = None, dynamics: DynamicsBuilder | None = None,
-             critic_target: CriticTargetFn | None = None, critic: CriticBuilder | None = None) -> MAGEAgent:
+             critic_target: CriticTargetFn | None = None, critic: CriticBuilder | None = None, actor_loss: ActorLossFn | None = None) -> MAGEAgent:
         """The agent of an agent folder or a run folder; it predicts exactly as the saved one did. Details: `load_into`."""
-        functions = dict(reward=reward, termination=termination, critic_loss=critic_loss, dynamics=dynamics, critic_target=critic_target, critic=critic)
+        functions = dict(reward=reward, termination=termination, critic_loss=critic_loss, dynamics=dynamics, critic_target=critic_target, critic=critic,
+                         actor_loss=actor_loss)
         return load_into(cls, path, env, device, {name: function for name, function in functions.items() if function is not None})
 
 # %% ../nbs/engine/agent.ipynb #40b-py
@@ -516,7 +523,7 @@ FUNCTIONS = {  # settings that may be a function of the user's, and what it is c
     "reward": "over batched torch tensors (obs, action, next_obs)", "termination": "over batched torch tensors (obs, action, next_obs)",
     "critic_loss": "(config, critic, target) -> CriticLoss", "dynamics": "(config, obs_dim, act_dim, generator) -> Dynamics",
     "critic_target": "(config, world, actor, target_actor, target_critic, batch, noise) -> CriticTarget",
-    "critic": "(config, obs_dim, act_dim, generator) -> Critic",
+    "critic": "(config, obs_dim, act_dim, generator) -> Critic", "actor_loss": "(config, world, actor, critic, obs, noise) -> one number",
 }
 
 SB3_NAMES = {  # what its users type first, and what the same thing is called here
@@ -527,7 +534,7 @@ SB3_NAMES = {  # what its users type first, and what the same thing is called he
 }
 
 
-MISSING = {name: missing_function(name) for name in ("critic_loss", "critic_target")}  # of an agent that was loaded to act
+MISSING = {name: missing_function(name) for name in ("critic_loss", "critic_target", "actor_loss")}  # of an agent that was loaded to act
 BUILT = {"dynamics": "model", "critic": "critic"}  # settings whose weights an agent folder holds, and what they build
 
 
@@ -711,7 +718,7 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
               functions: Mapping[str, Callable[..., Any]]) -> MAGEAgent:
     """An agent of class `cls` from an agent folder or a run folder.
 
-    `env` is needed where the environment was made by hand, `functions` (reward=, termination=, critic_loss=, critic_target=) to learn on where they were
+    `env` is needed where the environment was made by hand, `functions` (reward=, termination=, critic_loss=, critic_target=, actor_loss=) to learn on where they were
     the user's, and dynamics= and critic= where model and critic were.
     From a run folder with checkpoints, `learn(..., reset_num_timesteps=False)` continues that run. The replay buffer and the
     optimizers' moments are not part of an agent folder: from one, `learn` first takes `warmup_steps` steps to fill the buffer, with

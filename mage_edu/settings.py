@@ -52,6 +52,7 @@ class Settings:
     critic: Literal["mlp", "given"] = "mlp"  # the action-values; given: a user's critic
     critic_target: Literal["bootstrapped", "given"] = "bootstrapped"  # what the critic is asked to match; given: a user's function
     critic_loss: Literal["huber", "squared", "given"] = "huber"  # of the TD error, and of the norm of its action-gradient; given: a user's function
+    actor_loss: Literal["objective", "given"] = "objective"  # minus what the actor climbs, with its penalty; given: a user's function
     actor_climbs: Literal["minimum", "first"] = "minimum"  # which of the twins' values the actor climbs
     preactivation_weight: float = number(0.0, low=0)  # weight of the squared pre-tanh outputs in the actor loss
     polyak: float = number(0.005, low=0, high=1)  # tau: the share of the online weights that enters the target weights per update

@@ -211,8 +211,7 @@ def critic_gradients(config: Config, critic: Critic, target: CriticTarget) -> tu
     return loss._replace(total=loss.total.detach()), torch.autograd.grad(loss.total, list(critic.parameters()))
 
 
-def actor_gradients(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor,
-                    noise: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+def actor_gradients(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
     """The actor's loss without its graph, and its gradients in the order of `actor.parameters()`."""
     loss = actor_loss(config, world, actor, critic, obs, noise)
     return loss.detach(), torch.autograd.grad(loss, list(actor.parameters()))

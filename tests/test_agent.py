@@ -70,6 +70,7 @@ def test_the_face_has_the_names_and_defaults_of_stable_baselines3():
         "critic_loss": None,
         "dynamics": None,
         "critic_target": None,
+        "actor_loss": None,
         "critic": None,
     }
     constructor = defaults(MAGEAgent)

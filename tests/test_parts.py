@@ -1,18 +1,19 @@
-"""Parts of one's own: a critic loss and a model as functions of the agent, in training, on disk and under the compiler."""
+"""Parts of one's own: losses and a model as functions of the agent, in training, on disk and under the compiler."""
 
 import json
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from test_updates import BATCH, MEMBERS, make_pieces, target_of
 
 from mage_edu import Critic, CriticLoss, CriticTarget, Dynamics, ForwardCritic, MAGEAgent, make_config
-from mage_edu.engine.build import critic_gradients_of
+from mage_edu.engine.build import actor_gradients_of, critic_gradients_of
 from mage_edu.engine.kernels import EAGER
 from mage_edu.engine.learner import named_weights
 from mage_edu.networks import mlp
-from mage_edu.updates import critic_gradients, critic_loss, critic_target, huber
+from mage_edu.updates import actor_gradients, actor_loss, critic_gradients, critic_loss, critic_target, huber
 
 SETTINGS = dict(
     size="tiny",
@@ -124,6 +125,11 @@ def detached_values(self, obs, action):
     return Quadratic.forward(self, obs, action).detach()
 
 
+def timid(config, world, actor, critic, obs, noise):
+    """The library's loss, and a price on large actions."""
+    return actor_loss(config, world, actor, critic, obs, noise) + actor(obs).square().mean()
+
+
 def twice(*arguments):
     """The library's target, every row two times."""
     target = critic_target(*arguments)
@@ -150,12 +156,14 @@ def same(a, b):
         dict(critic_loss=librarys, dynamics=defaults),
         dict(critic_target=critic_target),
         dict(critic=default_critics),
+        dict(actor_loss=actor_loss),
     ],
 )
 def test_the_librarys_own_parts_handed_in_change_nothing(parts):
     default = weights(agent_with().learn(90))
     assert same(weights(agent_with(**parts).learn(90)), default)
     assert not same(weights(agent_with(critic_loss=relative).learn(90)), default)
+    assert not same(weights(agent_with(actor_loss=timid).learn(90)), default)
     assert not same(weights(agent_with(critic_target=lambda *a: twice(*a)._replace(gradient=None)).learn(90)), default)
 
 
@@ -168,6 +176,61 @@ def test_another_loss_gets_its_own_gradients_and_no_other_network_any():
     assert not any(part.requires_grad for part in loss) and all(p.grad is None for p in parameters)
     gradients = critic_gradients_of(slopes_only)(config, pieces["critic"], target)[1]
     assert gradients[-1].abs().max() == 0.0 and gradients[0].abs().max() > 0.0  # the last bias is in no slope
+
+
+def test_another_loss_of_the_actor_gets_its_own_gradients_and_no_other_network_any():
+    config, pieces = make_config("maac", "tiny", members=MEMBERS, batch_size=BATCH, actor_horizon=2), make_pieces()
+    obs, actor = pieces["batch"].obs, pieces["actor"]
+    noise = torch.randn(2, *obs.shape, generator=torch.Generator().manual_seed(0), dtype=obs.dtype)
+    called = config, pieces["world"], actor, pieces["critic"], obs, noise
+    loss, gradients = actor_gradients_of(timid)(*called)
+    expected = torch.autograd.grad(timid(*called), list(actor.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True)) and not loss.requires_grad
+    assert not any(torch.equal(a, b) for a, b in zip(gradients, actor_gradients(*called)[1], strict=True))
+    assert all(p.grad is None for name in ("actor", "critic") for p in pieces[name].parameters())
+    last_bias = lambda *parts: parts[2].biases[-1].square().sum()  # asks one parameter: the others are not to move
+    gradients = actor_gradients_of(last_bias)(*called)[1]
+    assert [bool(gradient.abs().max() > 0) for gradient in gradients] == [
+        p is actor.biases[-1] for p in actor.parameters()
+    ]
+
+
+def test_an_actor_with_a_loss_of_its_own_learns_it_goes_on_and_is_asked_for_again(tmp_path):
+    """A loss that wants actions near zero gets them; the run resumes to the bit; a loaded agent acts, and learns with its loss only."""
+    still = lambda config, world, actor, critic, obs, noise: actor(obs).square().mean()
+    quick = dict(actor_lr=0.01, policy_delay=1)
+    obs = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    whole = agent_with(tmp_path / "whole", actor_loss=still, **quick).learn(90)
+    assert np.abs(whole.predict(obs)[0]).mean() < 0.2 < np.abs(agent_with(**quick).learn(90).predict(obs)[0]).mean()
+    agent_with(tmp_path / "parts", actor_loss=still, **quick).learn(60)
+    loaded = MAGEAgent.load(tmp_path / "parts")
+    assert loaded.config.actor_loss == "given" and loaded.predict(obs)[0].shape == (50, 1)
+    with pytest.raises(ValueError, match=r"actor_loss was a function of its user's.*actor_loss=function"):
+        loaded.learn(30, reset_num_timesteps=False)
+    resumed = MAGEAgent.load(tmp_path / "parts", actor_loss=still).learn(30, reset_num_timesteps=False)
+    assert same(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize(
+    "loss, sentence",
+    [
+        (lambda config: 0.0, "actor_loss: calling it with .* raised TypeError"),
+        (
+            lambda c, w, actor, critic, obs, n: -critic.minimum(obs, actor(obs)),
+            r"a Tensor of shape \(\d+,\); expected one number",
+        ),
+        (lambda c, w, actor, critic, obs, n: 1.0, "returned a float; expected one number"),
+        (
+            lambda c, w, actor, critic, obs, n: -critic(obs, actor(obs).detach()).mean(),
+            "does not depend on the actor's",
+        ),
+        (lambda c, w, actor, critic, obs, n: torch.zeros(()), "does not depend on the actor's"),
+    ],
+)
+def test_a_loss_that_no_actor_can_climb_is_refused(tmp_path, loss, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        agent_with(tmp_path / "run", actor_loss=loss)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("loss", [relative, slopes_only])
@@ -432,8 +495,8 @@ def test_a_run_with_parts_of_ones_own_in_two_pieces_is_the_run_in_one(tmp_path):
 def test_parts_of_ones_own_are_compiled_with_the_rest():
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="torch.compile does not work")
-        fused = agent_with(critic_loss=relative, dynamics=Linear, compile=True).learn(60)
-    eager = agent_with(critic_loss=relative, dynamics=Linear, compile=False).learn(60)
+        fused = agent_with(critic_loss=relative, actor_loss=timid, dynamics=Linear, compile=True).learn(60)
+    eager = agent_with(critic_loss=relative, actor_loss=timid, dynamics=Linear, compile=False).learn(60)
     assert fused.learner.graphs is not None and eager.learner.graphs is None and fused.learner.eager is not EAGER
     ours, theirs = weights(fused), weights(eager)
     assert all(torch.allclose(ours[name], theirs[name], rtol=1e-2, atol=1e-3) for name in ours)

@@ -24,15 +24,16 @@ from ..envs import ActionScale, TransitionFn, never, reward_fn, termination_fn
 from ..networks import StackedMLP, Standardize
 from ..replay import Normalizer, ReplayBuffer
 from ..settings import plain
-from ..targets import World, draw_noise
+from ..targets import World, draw_actor_noise, draw_noise
 from ..updates import CriticLoss, CriticTarget, StateSlope
 
 # %% auto #0
-__all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'FORMULAS', 'whole_number',
-           'frozen_copy', 'build_actor', 'built', 'build_critic', 'build_dynamics', 'check_dynamics', 'ForwardCritic',
-           'check_critic', 'check_shape', 'warn_without_slope', 'check_critic_target', 'critic_gradients_of',
-           'check_critic_loss', 'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function',
-           'build_world', 'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
+__all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'ActorLossFn', 'FORMULAS',
+           'whole_number', 'frozen_copy', 'build_actor', 'built', 'build_critic', 'build_dynamics', 'check_dynamics',
+           'ForwardCritic', 'check_critic', 'check_shape', 'warn_without_slope', 'check_critic_target',
+           'critic_gradients_of', 'check_critic_loss', 'actor_gradients_of', 'check_actor_loss', 'build_optimizer',
+           'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world', 'build_replay',
+           'eager_kernels', 'build_learner', 'compile_learner']
 
 # %% ../../nbs/engine/build.ipynb #buil-05
 def whole_number(name: str, value: Any, lowest: int) -> int:
@@ -258,6 +259,38 @@ def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> 
     if not loss.total.requires_grad:
         raise ValueError("critic_loss: the total does not depend on the critic's parameters; do not detach it.")
 
+
+ActorLossFn = Callable[..., Tensor]  # (config, world, actor, critic, obs, noise), as `mage_edu.updates.actor_loss` has them
+
+
+def actor_gradients_of(loss_fn: ActorLossFn) -> Callable[..., tuple[Tensor, Sequence[Tensor]]]:
+    """`actor_gradients` with another loss in the place of `actor_loss`."""
+    def gradients(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        loss, parameters = loss_fn(config, world, actor, critic, obs, noise), list(actor.parameters())
+        total = loss + sum((0.0 * parameter).sum() for parameter in parameters)
+        return loss.detach(), torch.autograd.grad(total, parameters)
+
+    return gradients
+
+
+def check_actor_loss(loss_fn: ActorLossFn, learner: Learner) -> None:
+    """Call a loss once on observations of zeros. Raises `ValueError` unless it returns one number that the actor's weights can change."""
+    config, like = learner.config, learner.replay.data.obs
+    obs = like.new_zeros(config.batch_size, like.shape[1])
+    noise = draw_actor_noise(config, *obs.shape, torch.Generator(like.device).manual_seed(0))
+    try:
+        with torch.enable_grad():
+            loss = loss_fn(config, learner.world, learner.actor, learner.critic, obs, noise)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"actor_loss: calling it with (config, world, actor, critic, obs, noise) raised {type(error).__name__}: {error}.") from error
+    if not isinstance(loss, Tensor) or loss.ndim > 0:
+        shape = f" of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else ""
+        raise ValueError(f"actor_loss: the function returned a {type(loss).__name__}{shape}; expected one number as a tensor, such as a mean over the batch.")
+    reached = torch.autograd.grad(loss, list(learner.actor.parameters()), allow_unused=True) if loss.requires_grad else ()
+    if all(gradient is None for gradient in reached):
+        raise ValueError("actor_loss: it does not depend on the actor's parameters; ask the actor, actor(obs), and do not detach what it says.")
+
+
 # %% ../../nbs/engine/build.ipynb #buil-08
 def build_optimizer(config: Config, module: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
     """The configured optimizer for a network; the weight decay is decoupled from the gradient."""
@@ -333,16 +366,17 @@ def build_replay(config: Config, world: World, obs_dim: int, act_dim: int, seed:
 
 # %% ../../nbs/engine/build.ipynb #buil-17
 def eager_kernels(config: Config, given: Mapping[str, Callable[..., Any]]) -> Kernels:
-    """The functions that cost time, with the user's own target and loss where the configuration says "given"."""
+    """The functions that cost time, with the user's own target and losses where the configuration says "given"."""
     users = lambda name: given.get(name, missing_function(name))
     kernels = EAGER if config.critic_target != "given" else EAGER._replace(critic_target=users("critic_target"))
-    return kernels if config.critic_loss != "given" else kernels._replace(critic_gradients=critic_gradients_of(users("critic_loss")))
+    kernels = kernels if config.critic_loss != "given" else kernels._replace(critic_gradients=critic_gradients_of(users("critic_loss")))
+    return kernels if config.actor_loss != "given" else kernels._replace(actor_gradients=actor_gradients_of(users("actor_loss")))
 
 
 def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cpu", given: Mapping[str, Callable[..., Any]] | None = None) -> Learner:
     """A fresh learner for an environment made by `make_env`; every generator derives from `config.seed`.
 
-    `given` has the user's own "reward", "termination", "critic", "critic_target", "critic_loss" or "dynamics", where the configuration says "given".
+    `given` has the user's own "reward", "termination", "critic", "critic_target", "critic_loss", "actor_loss" or "dynamics", where the configuration says "given".
     """
     given = given or {}
     obs_dim, act_dim = env.observation_space.shape[0], env.action_space.shape[0]
