@@ -175,7 +175,7 @@ class ActingAgent:
         """How well model, critic and policy gradient agree with the simulator now; `mage_edu.engine.diagnostics.MEANINGS` says what is what.
 
         `settings` are `diagnose_states`, `diagnose_horizon`, `diagnose_step`. The policy gradient is that of the settings' objective, without the
-        penalty on the tanh, and with an `actor_loss` of one's own not what that climbs. Raises `ValueError` for an environment without a known map.
+        penalty on the tanh; with an `actor_loss` of one's own it is not the gradient that the actor climbs. Raises `ValueError` for an environment without a known map.
         """
         return diagnose_learner(self.learner, self.new_env, settings)
 
@@ -429,7 +429,7 @@ class MAGEAgent(ActingAgent):
     `reward` and `termination` may also be functions over batched torch tensors (obs, action, next_obs), which the warm-up compares with the
     environment; where no formula is known, both are learned. `critic_loss` may be a function (config, critic, target) -> `CriticLoss`,
     `critic_target` one (config, world, actor, target_actor, target_critic, batch, noise) -> `CriticTarget`, as `mage_edu.updates.critic_target` is,
-    `actor_loss` one (config, world, actor, critic, obs, noise) -> one number, as `mage_edu.updates.actor_loss` is;
+    `actor_loss` one (config, world, actor, critic, obs, noise) -> one number, as `mage_edu.updates.actor_loss` is, with noise (actor_horizon, batch, obs_dim);
     `dynamics` and `critic` may be functions that build one, (config, obs_dim, act_dim, generator) -> `Dynamics` or `Critic`. `data` is a file of recorded transitions, or "minari:NAME", in the place of
     the warm-up. `out` names a new run folder; `None` keeps nothing on disk.
     `compile` fuses the updates by `torch.compile`: "auto" when the run is long enough for it to pay. `threads` is for torch while the agent learns:
@@ -455,7 +455,7 @@ class MAGEAgent(ActingAgent):
             check_critic_target(parts["critic_target"], self.learner)
         if "critic_loss" in parts:
             check_critic_loss(parts["critic_loss"], config, self.learner.critic)
-        if "actor_loss" in parts and not config.simulates:
+        if "actor_loss" in parts:
             check_actor_loss(parts["actor_loss"], self.learner)
         warn_without_slope(self.learner)
         if config.diagnose_interval:
@@ -530,7 +530,7 @@ SB3_NAMES = {  # what its users type first, and what the same thing is called he
     "gamma": "discount", "tau": "polyak", "buffer_size": "replay_capacity", "learning_starts": "warmup_steps", "learning_rate": "actor_lr and critic_lr",
     "gradient_steps": "updates_per_step", "target_policy_noise": "target_noise", "action_noise": "exploration_noise",
     "policy_kwargs": "actor_width, actor_layers, critic_width and critic_layers", "tensorboard_log": "out, with tensorboard=True",
-    "verbose": "progress_bar, of learn",
+    "verbose": "progress_bar, of learn", "train_freq": "always 1, with updates_per_step updates after each step", "policy": "no setting; leave it out",
 }
 
 
@@ -538,13 +538,13 @@ MISSING = {name: missing_function(name) for name in ("critic_loss", "critic_targ
 BUILT = {"dynamics": "model", "critic": "critic"}  # settings whose weights an agent folder holds, and what they build
 
 
-def check_names(algorithm: str, settings: Mapping[str, Any]) -> None:
+def check_names(algorithm: Any, settings: Mapping[str, Any]) -> None:
     """Raise `ValueError` where somebody names a policy, or a setting, as Stable-Baselines3 does."""
     theirs = next((name for name in settings if name in SB3_NAMES), None)
     if theirs is not None:
         raise ValueError(f"unknown setting {theirs!r}: here that is {SB3_NAMES[theirs]}.")
-    if algorithm in gym.registry:
-        raise ValueError(f"unknown algorithm {algorithm!r}: this is an environment, which comes first; no policy is named: MAGEAgent({algorithm!r}).")
+    if isinstance(algorithm, gym.Env) or algorithm in gym.registry:
+        raise ValueError(f"unknown algorithm {algorithm}: this is an environment, which is given as env; a policy is not named.")
 
 
 def split_given(settings: Mapping[str, Any]) -> tuple[dict[str, Callable[..., Any]], dict[str, Any]]:
@@ -564,8 +564,9 @@ def check_remembered(agent: MAGEAgent) -> None:
     """Raise `ValueError` where a loaded agent is to learn without the functions it learned with."""
     needed = [name for name in agent.forgotten if name in MISSING or agent.config.uses_model]
     if needed:
-        raise ValueError(f"this agent's {' and '.join(needed)} was a function of its user's, which no file holds; pass it again: "
-                         f"MAGEAgent.load(path, {needed[0]}=function).")
+        again = ", ".join(f"{name}=function" for name in needed)
+        was, them = ("were functions", "them") if len(needed) > 1 else ("was a function", "it")
+        raise ValueError(f"this agent's {' and '.join(needed)} {was} of its user's, which no file holds; pass {them} again: MAGEAgent.load(path, {again}).")
 
 
 def announce(agent: MAGEAgent) -> None:

@@ -266,6 +266,8 @@ def diagnosis_lines(agent: "MAGEAgent", settings: dict[str, Any]) -> list[str]:
     learner, diagnoser = agent.learner, Diagnoser(dataclasses.replace(agent.config, **settings), agent.new_env)
     row = diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps, learner.own_functions)
     lines = [f"{name:<24}{row[name]:>10.3f}  {meaning}" for name, meaning in MEANINGS.items() if name in row]
+    if agent.config.actor_loss == "given":
+        lines.append("policy_gradient and climb_gain are of the settings' objective; this actor climbs a loss of its user's")
     if learner.learned_dynamics is not None:
         errors = diagnoser.per_dimension(learner.actor, learner.learned_dynamics, learner.num_timesteps)
         lines += [f"{name} per dimension: {' '.join(f'{value:.3f}' for value in values)}" for name, values in errors.items()]

@@ -121,7 +121,7 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
     "policy of Stable-Baselines3": (
         lambda d: MAGEAgent("MlpPolicy", "Pendulum-v1"),
         ValueError,
-        "no policy is named: MAGEAgent('Pendulum-v1')",
+        "this is an environment, which is given as env; a policy is not named",
     ),
     "unknown device": (lambda d: new(device="gpu"), ValueError, "use 'auto', 'cpu' or 'cuda'"),
     "device of another type": (lambda d: new(device=None), ValueError, "device=None"),

@@ -10,7 +10,6 @@ from test_updates import BATCH, MEMBERS, make_pieces, target_of
 
 from mage_edu import Critic, CriticLoss, CriticTarget, Dynamics, ForwardCritic, MAGEAgent, make_config
 from mage_edu.engine.build import actor_gradients_of, critic_gradients_of
-from mage_edu.engine.kernels import EAGER
 from mage_edu.engine.learner import named_weights
 from mage_edu.networks import mlp
 from mage_edu.updates import actor_gradients, actor_loss, critic_gradients, critic_loss, critic_target, huber
@@ -187,12 +186,34 @@ def test_another_loss_of_the_actor_gets_its_own_gradients_and_no_other_network_a
     expected = torch.autograd.grad(timid(*called), list(actor.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True)) and not loss.requires_grad
     assert not any(torch.equal(a, b) for a, b in zip(gradients, actor_gradients(*called)[1], strict=True))
-    assert all(p.grad is None for name in ("actor", "critic") for p in pieces[name].parameters())
+    networks = pieces["actor"], pieces["critic"], pieces["world"].dynamics
+    assert all(p.grad is None for network in networks for p in network.parameters())
     last_bias = lambda *parts: parts[2].biases[-1].square().sum()  # asks one parameter: the others are not to move
     gradients = actor_gradients_of(last_bias)(*called)[1]
     assert [bool(gradient.abs().max() > 0) for gradient in gradients] == [
         p is actor.biases[-1] for p in actor.parameters()
     ]
+
+
+def test_an_actors_loss_may_need_what_a_loaded_agent_was_not_given(tmp_path):
+    """To act nothing is needed, and what is passed again is no reason to ask for more; to learn both are, and are named."""
+    reward = lambda obs, action, next_obs: -(obs[:, 2] ** 2) - action[:, 0] ** 2
+    parts = dict(algorithm="maac", actor_horizon=2, reward=reward, actor_loss=actor_loss)
+    agent_with(tmp_path / "run", **parts)
+    for again in ({}, {"reward": reward}, {"actor_loss": actor_loss}):
+        assert MAGEAgent.load(tmp_path / "run", **again).config.actor_loss == "given"
+    with pytest.raises(
+        ValueError, match=r"were functions of its user's.*load\(path, reward=function, actor_loss=function\)"
+    ):
+        MAGEAgent.load(tmp_path / "run").learn(10)
+
+
+def test_an_actors_loss_may_ask_the_simulator():
+    quick = dict(model="simulator", warmup_steps=20, dynamics_batches=1)
+    ahead = lambda config, world, actor, critic, obs, noise: (
+        -critic.first(world.step(obs, actor(obs), torch.zeros_like(obs)).next_obs, actor(obs)).mean()
+    )
+    assert agent_with(actor_loss=ahead, **quick).learn(25).learner.updates == 6
 
 
 def test_an_actor_with_a_loss_of_its_own_learns_it_goes_on_and_is_asked_for_again(tmp_path):
@@ -225,6 +246,8 @@ def test_an_actor_with_a_loss_of_its_own_learns_it_goes_on_and_is_asked_for_agai
             "does not depend on the actor's",
         ),
         (lambda c, w, actor, critic, obs, n: torch.zeros(()), "does not depend on the actor's"),
+        (lambda c, w, actor, critic, obs, n: n[0].sum(), "raised IndexError: .*; noise has actor_horizon=0 rows"),
+        (lambda c, w, actor, critic, obs, n: actor(obs @ obs).mean(), "raised RuntimeError"),
     ],
 )
 def test_a_loss_that_no_actor_can_climb_is_refused(tmp_path, loss, sentence):
@@ -430,6 +453,15 @@ def test_what_cannot_be_a_critic_or_its_target_is_refused(tmp_path, part, senten
             dict(dynamics="given"),
             r"pass the function itself, dynamics=function, \(config, obs_dim, act_dim, generator\) -> Dynamics",
         ),
+        (dict(actor_loss="given"), r"actor_loss=function, \(config, world, actor, critic, obs, noise\) -> one number"),
+        (
+            dict(
+                actor_loss=lambda c, world, actor, critic, obs, n: -world.step(obs, actor(obs), obs).reward.mean(),
+                algorithm="td3",
+            ),
+            "has no attribute 'step'; .*world is None, as algorithm='td3' learns no model",
+        ),
+        (dict(actor_loss=lambda config: 0.0, model="simulator"), "actor_loss: calling it with .* raised TypeError"),
         (dict(dynamics=Linear, algorithm="td3"), "nothing would be imagined with that model"),
         (dict(dynamics=Linear, model="simulator"), "nothing would be imagined with that model"),
     ],
@@ -493,13 +525,20 @@ def test_a_run_with_parts_of_ones_own_in_two_pieces_is_the_run_in_one(tmp_path):
 
 @pytest.mark.slow
 def test_parts_of_ones_own_are_compiled_with_the_rest():
+    fast = dict(optimizer="adam", actor_lr=0.01, critic_lr=0.01, policy_delay=1)
+    parts = dict(critic_loss=slopes_only, actor_loss=timid, dynamics=Linear)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="torch.compile does not work")
-        fused = agent_with(critic_loss=relative, actor_loss=timid, dynamics=Linear, compile=True).learn(60)
-    eager = agent_with(critic_loss=relative, actor_loss=timid, dynamics=Linear, compile=False).learn(60)
-    assert fused.learner.graphs is not None and eager.learner.graphs is None and fused.learner.eager is not EAGER
-    ours, theirs = weights(fused), weights(eager)
-    assert all(torch.allclose(ours[name], theirs[name], rtol=1e-2, atol=1e-3) for name in ours)
+        fused = agent_with(**parts, **fast, compile=True).learn(60)
+    eager = agent_with(**parts, **fast, compile=False).learn(60)
+    assert fused.learner.graphs is not None and eager.learner.graphs is None
+    near = lambda one, other: all(torch.allclose(one[name], other[name], rtol=1e-2, atol=1e-3) for name in one)
+    ours = weights(fused)
+    assert near(ours, weights(eager))
+    for left_out in parts:  # each of them would be missed
+        fewer = {name: part for name, part in parts.items() if name != left_out}
+        other = weights(agent_with(**fewer, **fast, compile=False).learn(60))
+        assert ours.keys() != other.keys() or not near(ours, other), left_out
 
 
 def test_the_public_face_has_what_the_parts_are_made_of():

@@ -29,11 +29,11 @@ from ..updates import CriticLoss, CriticTarget, StateSlope
 
 # %% auto #0
 __all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'ActorLossFn', 'FORMULAS',
-           'whole_number', 'frozen_copy', 'build_actor', 'built', 'build_critic', 'build_dynamics', 'check_dynamics',
-           'ForwardCritic', 'check_critic', 'check_shape', 'warn_without_slope', 'check_critic_target',
-           'critic_gradients_of', 'check_critic_loss', 'actor_gradients_of', 'check_actor_loss', 'build_optimizer',
-           'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world', 'build_replay',
-           'eager_kernels', 'build_learner', 'compile_learner']
+           'whole_number', 'frozen_copy', 'build_actor', 'NotHere', 'tried', 'built', 'build_critic', 'build_dynamics',
+           'check_dynamics', 'ForwardCritic', 'check_critic', 'check_shape', 'warn_without_slope',
+           'check_critic_target', 'gradients_of', 'critic_gradients_of', 'check_critic_loss', 'actor_gradients_of',
+           'Unreached', 'check_actor_loss', 'build_optimizer', 'source_of', 'missing_function', 'build_learned',
+           'world_function', 'build_world', 'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
 
 # %% ../../nbs/engine/build.ipynb #buil-05
 def whole_number(name: str, value: Any, lowest: int) -> int:
@@ -56,12 +56,22 @@ def build_actor(config: Config, obs_dim: int, act_dim: int, seed: int) -> Actor:
     return Actor(obs_dim, act_dim, config.actor_layers, config.actor_width, generator, config.activation)
 
 
+class NotHere(ValueError):
+    """What was asked for is not at hand while a function of the user's is tried out."""
+
+
+def tried(name: str, signature: str, function: Callable[..., Any], *arguments: Any, hint: str = "") -> Any:
+    """What a function of the user's returns, with gradients on. Raises `ValueError` for what a call raises that does not fit."""
+    try:
+        with torch.enable_grad():
+            return function(*arguments)
+    except (TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise ValueError(f"{name}: calling it with {signature} raised {type(error).__name__}: {error}{hint}.") from error
+
+
 def built(name: str, build: Callable[..., Any], config: Config, obs_dim: int, act_dim: int, generator: torch.Generator) -> Any:
     """What a builder of the user's makes. Raises `ValueError` where it cannot be called as one."""
-    try:
-        return build(config, obs_dim, act_dim, generator)
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"{name}: calling it with (config, obs_dim, act_dim, generator) raised {type(error).__name__}: {error}. Expected a function of these four that builds one.") from error
+    return tried(name, "(config, obs_dim, act_dim, generator)", build, config, obs_dim, act_dim, generator, hint=". Expected a function of these four that builds one")
 
 
 def build_critic(config: Config, obs_dim: int, act_dim: int, seed: int, build: CriticBuilder | None = None) -> Critic:
@@ -187,7 +197,7 @@ def warn_without_slope(learner: Learner) -> None:
         action, next_obs = world.scale.to_env(zeros(like.action)).requires_grad_(), zeros(like.next_obs).requires_grad_()
         try:
             reward = world.reward_fn(zeros(like.obs), action, next_obs)
-        except ValueError:  # a loaded agent that was not given the function again
+        except NotHere:  # a loaded agent that was not given the function again
             return
         if isinstance(reward, Tensor) and not reward.requires_grad:  # the warm-up tells of what is no tensor
             warnings.warn("reward: the function's result has no slope in action and next_obs, which this algorithm asks for; compute it with torch, and do not detach it.")
@@ -200,12 +210,16 @@ def check_critic_target(target_fn: CriticTargetFn, learner: Learner) -> None:
     """Call a target once on transitions of zeros. Raises `ValueError` unless it returns a `CriticTarget` that fits together and carries no graph.
 
     Its rows may be other and more than the batch's; `value` is (rows,), or (members, rows) where each of the critic's members has its own.
+    Where it asks for a function that a loaded agent was not given again, nothing is checked.
     """
     config, generator = learner.config, torch.Generator(learner.replay.data.obs.device).manual_seed(0)
     batch = zero_transitions(learner.replay.data, config.batch_size)
     noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], generator)
-    with torch.enable_grad():
-        target = target_fn(config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise)
+    try:
+        target = tried("critic_target", "(config, world, actor, target_actor, target_critic, batch, noise)", target_fn,
+                       config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise)
+    except NotHere:
+        return
     if not isinstance(target, CriticTarget):
         raise ValueError(f"critic_target: the function returned a {type(target).__name__}; expected a CriticTarget.")
     rows, members = len(target.obs), len(learner.critic(batch.obs, batch.action))
@@ -225,12 +239,17 @@ def check_critic_target(target_fn: CriticTargetFn, learner: Learner) -> None:
 CriticLossFn = Callable[[Config, Critic, CriticTarget], CriticLoss]
 
 
+def gradients_of(total: Tensor, network: torch.nn.Module) -> Sequence[Tensor]:
+    """A loss's gradients in the order of `network.parameters()`, zeros where it does not depend on one."""
+    parameters = list(network.parameters())
+    return torch.autograd.grad(total + sum((0.0 * parameter).sum() for parameter in parameters), parameters)
+
+
 def critic_gradients_of(loss_fn: CriticLossFn) -> Callable[[Config, Critic, CriticTarget], tuple[CriticLoss, Sequence[Tensor]]]:
     """`critic_gradients` with another loss in the place of `critic_loss`."""
     def gradients(config: Config, critic: Critic, target: CriticTarget) -> tuple[CriticLoss, Sequence[Tensor]]:
-        loss, parameters = loss_fn(config, critic, target), list(critic.parameters())
-        total = loss.total + sum((0.0 * parameter).sum() for parameter in parameters)
-        return CriticLoss(*(part.detach() for part in loss)), torch.autograd.grad(total, parameters)
+        loss = loss_fn(config, critic, target)
+        return CriticLoss(*(part.detach() for part in loss)), gradients_of(loss.total, critic)
 
     return gradients
 
@@ -244,11 +263,9 @@ def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> 
     obs = zeros(4, columns.start)
     state = StateSlope(obs, zeros(4, action.shape[1], obs.shape[1]), zeros(4) + 1.0) if config.state_slope else None
     without = "" if gradient is not None else "; target.gradient is None where gradient_weight is 0"
+    target = CriticTarget(obs, action, zeros(4), gradient, zeros(4) + 1.0, state)
     try:
-        with torch.enable_grad():
-            loss = loss_fn(config, critic, CriticTarget(obs, action, zeros(4), gradient, zeros(4) + 1.0, state))
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"critic_loss: calling it with (config, critic, target) raised {type(error).__name__}: {error}{without}.") from error
+        loss = tried("critic_loss", "(config, critic, target)", loss_fn, config, critic, target, hint=without)
     except KeyError as error:
         if error.args != ("given",):
             raise
@@ -264,25 +281,35 @@ ActorLossFn = Callable[..., Tensor]  # (config, world, actor, critic, obs, noise
 
 
 def actor_gradients_of(loss_fn: ActorLossFn) -> Callable[..., tuple[Tensor, Sequence[Tensor]]]:
-    """`actor_gradients` with another loss in the place of `actor_loss`."""
+    """`actor_gradients` with another loss in the place of `actor_loss`; it gets no world where the algorithm learns no model."""
     def gradients(config: Config, world: World | None, actor: Actor, critic: Critic, obs: Tensor, noise: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        loss, parameters = loss_fn(config, world, actor, critic, obs, noise), list(actor.parameters())
-        total = loss + sum((0.0 * parameter).sum() for parameter in parameters)
-        return loss.detach(), torch.autograd.grad(total, parameters)
+        loss = loss_fn(config, world if config.uses_model else None, actor, critic, obs, noise)
+        return loss.detach(), gradients_of(loss, actor)
 
     return gradients
 
 
+class Unreached:
+    """In the place of a simulator, which cannot start from zeros: who asks it for anything stops the check."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotHere(f"{name} of the simulator, which starts where an episode was")
+
+
 def check_actor_loss(loss_fn: ActorLossFn, learner: Learner) -> None:
-    """Call a loss once on observations of zeros. Raises `ValueError` unless it returns one number that the actor's weights can change."""
+    """Call a loss once on observations of zeros. Raises `ValueError` unless it returns one number that the actor's weights can change.
+
+    Where it asks for the simulator, or for a function that a loaded agent was not given again, nothing is checked.
+    """
     config, like = learner.config, learner.replay.data.obs
     obs = like.new_zeros(config.batch_size, like.shape[1])
     noise = draw_actor_noise(config, *obs.shape, torch.Generator(like.device).manual_seed(0))
+    world = Unreached() if config.simulates else learner.world if config.uses_model else None
+    hint = f"; noise has actor_horizon={config.actor_horizon} rows" + ("" if config.uses_model else f", and world is None, as algorithm={config.algorithm!r} learns no model")
     try:
-        with torch.enable_grad():
-            loss = loss_fn(config, learner.world, learner.actor, learner.critic, obs, noise)
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"actor_loss: calling it with (config, world, actor, critic, obs, noise) raised {type(error).__name__}: {error}.") from error
+        loss = tried("actor_loss", "(config, world, actor, critic, obs, noise)", loss_fn, config, world, learner.actor, learner.critic, obs, noise, hint=hint)
+    except NotHere:
+        return
     if not isinstance(loss, Tensor) or loss.ndim > 0:
         shape = f" of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else ""
         raise ValueError(f"actor_loss: the function returned a {type(loss).__name__}{shape}; expected one number as a tensor, such as a mean over the batch.")
@@ -319,8 +346,8 @@ def source_of(name: str, config: Config, env: gym.Env) -> str:
 def missing_function(name: str) -> TransitionFn:
     """In the place of a function that a run does not have."""
     def refuse(*arguments: object) -> Tensor:
-        raise ValueError(f"the {name} of this agent is not known here: it was a function of its user's, or nothing needs it. "
-                         f"Pass it again, as in MAGEAgent.load(path, {name}=function).")
+        raise NotHere(f"the {name} of this agent is not known here: it was a function of its user's, or nothing needs it. "
+                      f"Pass it again, as in MAGEAgent.load(path, {name}=function).")
     return refuse
 
 # %% ../../nbs/engine/build.ipynb #buil-12

@@ -21,7 +21,7 @@ from torch import Tensor
 from mage_edu import MAGEAgent
 from mage_edu.config import Config
 from mage_edu.dynamics import Dynamics
-from mage_edu.engine.storage import rows_as_text, write_atomic
+from mage_edu.engine.sweep import merge_rows
 from mage_edu.updates import CriticTarget, critic_target
 
 HERE = Path(__file__).resolve().parent
@@ -72,7 +72,11 @@ def build(kind: str, config: Config, obs_dim: int, act_dim: int, generator: torc
 def shuffled_slopes(*arguments: Any) -> CriticTarget:
     """The library's target, with each sample's slope handed to the next one."""
     target = critic_target(*arguments)
-    return target._replace(gradient=target.gradient.roll(1, 0))
+    if target.gradient is None:
+        raise ValueError(
+            "shuffled: this algorithm asks for no slopes (gradient_weight 0); take one that does, such as mage-even."
+        )
+    return target._replace(gradient=target.gradient.roll(1, 0), gradient_mask=target.gradient_mask.roll(1, 0))
 
 
 def parts(kind: str) -> dict[str, Any]:
@@ -123,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if any((row["env"], row["algorithm"], row["label"], row["seed"]) == run for row in kept):
                     continue
                 rows = train(asked.env, algorithm, kind, seed, asked.steps)
-                write_atomic(path, rows_as_text(list(COLUMNS), [*kept, *rows], header=True).encode())
+                merge_rows(path, COLUMNS, rows)  # another of these may have written meanwhile
                 print(*run, [round(row["return"]) for row in rows], flush=True)
 
 
