@@ -9,7 +9,7 @@ import torch
 from test_updates import BATCH, MEMBERS, make_pieces, target_of
 
 from mage_edu import Critic, CriticLoss, CriticTarget, Dynamics, ForwardCritic, MAGEAgent, make_config
-from mage_edu.engine.build import actor_gradients_of, critic_gradients_of
+from mage_edu.engine.build import actor_gradients_of, build_dynamics, critic_gradients_of
 from mage_edu.engine.learner import named_weights
 from mage_edu.networks import mlp
 from mage_edu.updates import actor_gradients, actor_loss, critic_gradients, critic_loss, critic_target, huber
@@ -59,16 +59,7 @@ class Linear(Dynamics):
 
 
 def defaults(config, obs_dim, act_dim, generator):
-    return Dynamics(
-        obs_dim,
-        act_dim,
-        config.members,
-        config.dynamics_layers,
-        config.dynamics_width,
-        config.log_var_min,
-        config.log_var_max,
-        generator,
-    )
+    return build_dynamics(config, obs_dim, act_dim, generator)
 
 
 def default_critics(config, obs_dim, act_dim, generator):

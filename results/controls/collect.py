@@ -21,11 +21,10 @@ from torch import Tensor
 from mage_edu import MAGEAgent
 from mage_edu.config import Config
 from mage_edu.dynamics import Dynamics
-from mage_edu.engine.sweep import merge_rows
+from mage_edu.engine.sweep import COLUMNS, merge_rows
 from mage_edu.updates import CriticTarget, critic_target
 
 HERE = Path(__file__).resolve().parent
-COLUMNS = ("env", "algorithm", "label", "seed", "step", "return", "status", "error")
 SIZE = 0.5  # in spreads of the change of an observation, per unit of a [-1, 1] action for the derivative
 
 
