@@ -85,10 +85,10 @@ def build_critic(config: Config, obs_dim: int, act_dim: int, seed: int, build: C
     return Critic(obs_dim, act_dim, *sizes, generator, twins, config.critic_layer_norm, config.activation)
 
 
-def build_dynamics(config: Config, obs_dim: int, act_dim: int, generator: torch.Generator) -> Dynamics:
-    """The configuration's untrained ensemble."""
-    return Dynamics(obs_dim, act_dim, config.members, config.dynamics_layers, config.dynamics_width, config.log_var_min, config.log_var_max,
-                    generator, config.dynamics, config.dynamics_sampling, config.dynamics_clip)
+def build_dynamics(config: Config, obs_dim: int, act_dim: int, generator: torch.Generator, network: type[Dynamics] = Dynamics) -> Dynamics:
+    """The configuration's untrained ensemble; `network` is a class with the constructor of `Dynamics`."""
+    return network(obs_dim, act_dim, config.members, config.dynamics_layers, config.dynamics_width, config.log_var_min, config.log_var_max,
+                   generator, config.dynamics, config.dynamics_sampling, config.dynamics_clip)
 
 # %% ../../nbs/engine/build.ipynb #buil-05d
 DynamicsBuilder = Callable[[Config, int, int, torch.Generator], Dynamics]  # (config, obs_dim, act_dim, generator)

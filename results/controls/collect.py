@@ -21,6 +21,7 @@ from torch import Tensor
 from mage_edu import MAGEAgent
 from mage_edu.config import Config
 from mage_edu.dynamics import Dynamics
+from mage_edu.engine.build import build_dynamics
 from mage_edu.engine.sweep import COLUMNS, merge_rows
 from mage_edu.updates import CriticTarget, critic_target
 
@@ -43,21 +44,9 @@ class WrongDynamics(Dynamics):
         return super().sample(obs, action, noise) + self.delta_std * (self.offset + wrong_slope)
 
 
-def build(kind: str, config: Config, obs_dim: int, act_dim: int, generator: torch.Generator) -> WrongDynamics:
+def build(kind: str, config: Config, obs_dim: int, act_dim: int, generator: torch.Generator) -> Dynamics:
     """The model of a run whose "value" is wrong, or its "slope", or "both"."""
-    model = WrongDynamics(
-        obs_dim,
-        act_dim,
-        config.members,
-        config.dynamics_layers,
-        config.dynamics_width,
-        config.log_var_min,
-        config.log_var_max,
-        generator,
-        config.dynamics,
-        config.dynamics_sampling,
-        config.dynamics_clip,
-    )
+    model = build_dynamics(config, obs_dim, act_dim, generator, network=WrongDynamics)
     own = torch.Generator().manual_seed(
         config.seed
     )  # the network's first weights stay those of a run without the error
