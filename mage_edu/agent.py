@@ -451,7 +451,7 @@ class MAGEAgent(ActingAgent):
         check_simulator(config, compile)
         super().__init__(env, config, pick_device(device), given)
         parts = {name: given[name] for name in MISSING if name in given and given[name] is not MISSING[name]}
-        if "critic_target" in parts and not config.simulates:  # the simulator cannot start from zeros
+        if "critic_target" in parts:
             check_critic_target(parts["critic_target"], self.learner)
         if "critic_loss" in parts:
             check_critic_loss(parts["critic_loss"], config, self.learner.critic)

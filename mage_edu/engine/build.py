@@ -30,10 +30,10 @@ from ..updates import CriticLoss, CriticTarget, StateSlope
 # %% auto #0
 __all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'ActorLossFn', 'FORMULAS',
            'whole_number', 'frozen_copy', 'build_actor', 'NotHere', 'tried', 'built', 'build_critic', 'build_dynamics',
-           'check_dynamics', 'ForwardCritic', 'check_critic', 'check_shape', 'warn_without_slope',
+           'check_dynamics', 'ForwardCritic', 'check_critic', 'check_shape', 'warn_without_slope', 'Unreached',
            'check_critic_target', 'gradients_of', 'critic_gradients_of', 'check_critic_loss', 'actor_gradients_of',
-           'Unreached', 'check_actor_loss', 'build_optimizer', 'source_of', 'missing_function', 'build_learned',
-           'world_function', 'build_world', 'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
+           'check_actor_loss', 'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function',
+           'build_world', 'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
 
 # %% ../../nbs/engine/build.ipynb #buil-05
 def whole_number(name: str, value: Any, lowest: int) -> int:
@@ -203,6 +203,13 @@ def warn_without_slope(learner: Learner) -> None:
             warnings.warn("reward: the function's result has no slope in action and next_obs, which this algorithm asks for; compute it with torch, and do not detach it.")
 
 
+class Unreached:
+    """In the place of a simulator, which cannot start from zeros: who asks it for anything stops the check."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotHere(f"{name} of the simulator, which starts where an episode was")
+
+
 CriticTargetFn = Callable[..., CriticTarget]  # (config, world, actor, target_actor, target_critic, batch, noise)
 
 
@@ -210,14 +217,15 @@ def check_critic_target(target_fn: CriticTargetFn, learner: Learner) -> None:
     """Call a target once on transitions of zeros. Raises `ValueError` unless it returns a `CriticTarget` that fits together and carries no graph.
 
     Its rows may be other and more than the batch's; `value` is (rows,), or (members, rows) where each of the critic's members has its own.
-    Where it asks for a function that a loaded agent was not given again, nothing is checked.
+    Where it asks for the simulator, or for a function that a loaded agent was not given again, nothing is checked.
     """
     config, generator = learner.config, torch.Generator(learner.replay.data.obs.device).manual_seed(0)
     batch = zero_transitions(learner.replay.data, config.batch_size)
     noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], generator)
+    world = Unreached() if config.simulates else learner.world
     try:
         target = tried("critic_target", "(config, world, actor, target_actor, target_critic, batch, noise)", target_fn,
-                       config, learner.world, learner.actor, learner.target_actor, learner.target_critic, batch, noise)
+                       config, world, learner.actor, learner.target_actor, learner.target_critic, batch, noise)
     except NotHere:
         return
     if not isinstance(target, CriticTarget):
@@ -287,13 +295,6 @@ def actor_gradients_of(loss_fn: ActorLossFn) -> Callable[..., tuple[Tensor, Sequ
         return loss.detach(), gradients_of(loss, actor)
 
     return gradients
-
-
-class Unreached:
-    """In the place of a simulator, which cannot start from zeros: who asks it for anything stops the check."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise NotHere(f"{name} of the simulator, which starts where an episode was")
 
 
 def check_actor_loss(loss_fn: ActorLossFn, learner: Learner) -> None:
