@@ -1,4 +1,4 @@
-"""How the site reads a notebook: without nbdev's directives, and without the cells that they hide."""
+"""How the site reads a notebook: without nbdev's directives and the cells that they hide, with the texts that figures have for those who cannot see."""
 
 from __future__ import annotations
 
@@ -34,5 +34,7 @@ def read(text: str) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             tags = cell.metadata.get("tags", [])
             cell.metadata["tags"] = [*tags, *cell_tags(cell.source), *(["hide-cell"] if FOLDED in tags else [])]
+            if alternative := dict(DIRECTIVE.findall(cell.source)).get("fig-alt"):
+                cell.metadata["mystnb"] = {"image": {"alt": alternative.strip()}}
             cell.source = DIRECTIVE.sub("", cell.source).strip("\n")
     return notebook

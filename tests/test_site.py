@@ -224,6 +224,19 @@ def test_links_and_pictures_lead_somewhere(site, pages):
     assert broken_references(pages, site) == []
 
 
+def test_every_picture_has_a_text(pages):
+    pictures = [
+        (name, given.get("alt") or "") for name, page in pages.items() for tag, given in page.tags if tag == "img"
+    ]
+    assert [(name, alt) for name, alt in pictures if len(alt) < 8 or re.search(r"\.(png|svg|jpe?g|gif)$", alt)] == []
+    said = " ".join(alt for _, alt in pictures)
+    for notebook in NOTEBOOKS:
+        for cell in json.loads((ROOT / notebook).read_text(encoding="utf-8"))["cells"]:
+            written = re.findall(r"^#\| *fig-alt: *(.+?) *$", "".join(cell["source"]), re.MULTILINE)
+            if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+                assert all(text in said for text in written), (notebook, written)
+
+
 def test_no_path_of_this_machine_is_published(site):
     texts = {
         file.name: file.read_text(encoding="utf-8")
