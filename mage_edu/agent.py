@@ -7,7 +7,7 @@ import dataclasses
 import warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Callable, Iterator, Literal, Mapping
+from typing import Any, Callable, Iterable, Iterator, Literal, Mapping
 
 import gymnasium as gym
 import numpy as np
@@ -80,13 +80,13 @@ from .evaluate import Evaluator, Policy
 from .web import write_onnx, write_page
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'MISSING', 'BUILT', 'default_dtype', 'ordinary_torch', 'pick_device', 'check_obs',
-           'ActingAgent', 'evaluate_learner', 'diagnose_learner', 'follow', 'record_video', 'summary_of', 'write_rows',
-           'tables_of', 'save_checkpoint', 'last_row', 'counted_on', 'Reporter', 'open_tensorboard', 'describe_run',
-           'check_steps', 'check_simulator', 'with_their_dtype', 'MAGEAgent', 'check_algorithm', 'split_given',
-           'check_given', 'check_remembered', 'announce', 'start_count', 'settle_compile', 'OwnEvaluator',
-           'run_and_save', 'save_before_fault', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'check_sizes',
-           'load_into', 'rebuilt', 'find_again', 'never_begun']
+__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'MISSING', 'BUILT', 'SB3_NAMES', 'default_dtype', 'ordinary_torch', 'pick_device',
+           'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_learner', 'follow', 'record_video', 'summary_of',
+           'write_rows', 'tables_of', 'save_checkpoint', 'last_row', 'counted_on', 'Reporter', 'open_tensorboard',
+           'describe_run', 'check_steps', 'check_simulator', 'with_their_dtype', 'MAGEAgent', 'check_names',
+           'check_algorithm', 'split_given', 'check_given', 'check_remembered', 'announce', 'start_count',
+           'settle_compile', 'OwnEvaluator', 'run_and_save', 'save_before_fault', 'how_to_go_on', 'continue_run',
+           'warn_of_changes', 'check_sizes', 'load_into', 'rebuilt', 'find_again', 'never_begun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
 @contextmanager
@@ -441,6 +441,7 @@ class MAGEAgent(ActingAgent):
     def __init__(self, env: str | gym.Env | Callable[..., gym.Env], algorithm: str = DEFAULT_ALGORITHM, size: str = "laptop", seed: int = 0,
                  out: str | Path | None = None, device: str = "auto", tensorboard: bool = False,
                  compile: bool | Literal["auto"] = "auto", data: str | Path | None = None, threads: int | None = None, **settings: Any):
+        check_names(settings)
         check_algorithm(algorithm)
         given, settings = split_given(settings)
         config = make_config(algorithm, size, seed=seed, **settings)
@@ -528,6 +529,21 @@ FUNCTIONS = {  # settings that may be a function of the user's, and what it is c
 
 MISSING = {name: missing_function(name) for name in ("critic_loss", "critic_target", "actor_loss")}  # of an agent that was loaded to act
 BUILT = {"dynamics": "model", "critic": "critic"}  # settings whose weights an agent folder holds, and what they build
+
+
+SB3_NAMES = {  # what its users type first, and what the same thing is called here
+    "gamma": "discount", "tau": "polyak", "buffer_size": "replay_capacity", "learning_starts": "warmup_steps", "learning_rate": "actor_lr and critic_lr",
+    "gradient_steps": "updates_per_step", "target_policy_noise": "target_noise", "action_noise": "exploration_noise",
+    "policy_kwargs": "actor_width, actor_layers, critic_width and critic_layers", "tensorboard_log": "out, with tensorboard=True",
+    "verbose": "progress_bar, of learn", "train_freq": "always 1, with updates_per_step updates after each step", "policy": "no setting; leave it out",
+}
+
+
+def check_names(settings: Iterable[str]) -> None:
+    """Raise `ValueError` for a setting that is named as in Stable-Baselines3."""
+    theirs = next((name for name in settings if name in SB3_NAMES), None)
+    if theirs is not None:
+        raise ValueError(f"unknown setting {theirs!r}: here that is {SB3_NAMES[theirs]}.")
 
 
 def check_algorithm(algorithm: Any) -> None:

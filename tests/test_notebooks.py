@@ -45,6 +45,27 @@ def test_links_between_notebooks_lead_somewhere(path):
         assert (path.parent / link).is_file(), link
 
 
+LESSONS = sorted((ROOT / "nbs" / "course").glob("*.ipynb"))
+
+
+def prose(path):
+    """The paragraphs of a lesson's text: a formula counts as a word, indented commands, tables and pictures as none."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", "x", "".join(cell["source"]), flags=re.DOTALL)
+            text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+            for paragraph in re.split(r"\n\s*\n|\n(?=[-*#\d])", text):
+                if not paragraph.lstrip("\n").startswith(("|", "![", "    ", "<details")):
+                    yield paragraph
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_is_short_and_so_are_its_paragraphs(path):
+    paragraphs = list(prose(path))
+    assert sum(len(paragraph.split()) for paragraph in paragraphs) <= 1800
+    assert [paragraph for paragraph in paragraphs if len(paragraph.split()) > 80] == []
+
+
 def test_the_first_agent_succeeds_with_nine_of_ten_seeds():
     """The kept table of lesson 01: the same settings as the lesson's agent, and at least -250 for nine of ten seeds."""
     with (ROOT / "results" / "first_agent" / "sweep.csv").open() as table:

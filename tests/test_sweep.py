@@ -390,3 +390,5 @@ def test_fewer_steps_than_a_cut_run_has_are_refused_and_it_is_kept(tmp_path):
 def test_a_function_of_ones_own_cannot_be_an_override(tmp_path):
     with pytest.raises(ValueError, match="critic_loss='given': pass the function itself"):
         make_jobs(tmp_path, ["Pendulum-v1"], ["mage"], [0], 100, "tiny", ["critic_loss=given"])
+    with pytest.raises(ValueError, match="unknown setting 'gamma': here that is discount"):
+        make_jobs(tmp_path, ["Pendulum-v1"], ["mage"], [0], 100, "tiny", ["gamma=0.9"])

@@ -32,7 +32,7 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import ProcessPoolExecutor
 
 # %% ../../nbs/engine/sweep.ipynb #006-py
-from ..agent import MAGEAgent, check_given
+from ..agent import MAGEAgent, check_given, check_names
 from ..config import Config, make_config
 from .build import whole_number
 from .checkpoint import newest_checkpoint
@@ -124,6 +124,7 @@ def make_jobs(out: str | Path, envs: Sequence[str], algorithms: Sequence[str], s
         check_id(env)
         module = registering_module(env)
         job = Job(at_home(out), env, algorithm, plain(seed), steps, size, label, parse_variant(label), module)
+        check_names(job.settings)
         check_given(job.config(), {})
         if job.folder in [other.folder for other in jobs]:
             raise ValueError(f"{job.folder}: listed twice in this sweep; give every environment, algorithm, seed and override once.")
