@@ -539,15 +539,16 @@ PLAIN = {  # numbers that are no result: the reason, and the pieces of text that
     "README.md": [
         ("settings", r"size `laptop`, seeds 0 to 9, made by", r"which contains 0;", r"\(Seeds 4 to 9 of `mage-even` ran on another", r"After 10,000 steps their means", r"a 95 % interval"),
         ("settings of the run of make train", r"after 5,000 steps: it runs well for some hundred steps and then falls, which training episodes of 100 steps"),
-        ("a conference and a licence", r"NeurIPS 2020", r"\(NeurIPS\), 2020", r"arXiv:2004\.14309", r"Apache License 2\.0"),
+        ("a conference and a licence", r"NeurIPS 2020", r"\(NeurIPS\), 2020", r"arXiv:2004\.14309", r"Towers et al\., 2024, arXiv:2407\.17032", r"IROS 2012", r"Apache License 2\.0"),
         ("a version", r"Python 3\.11"),
         ("a lesson", r"\[lesson 21\]"),
     ],
     "nbs/course/01_robot.ipynb": [
-        ("settings of the picture", r"a picture every 0\.6 s", r"after 10,000 steps, eight minutes", r"whole training episodes, seed 100;"),
+        ("settings of the picture", r"a picture every 0\.6 s", r"after 10,000 steps, eight minutes", r"whole training episodes, seed 100,"),
         ("a setting", r"Gaussian noise of 0\.1 on imagined"),
     ],
     "nbs/course/02_hundred_lines.ipynb": [("a step", r"after 5,000 steps")],
+    "nbs/course/17_evaluate.ipynb": [("a setting", r"size `laptop` with 4 updates a step and whole")],
     "nbs/course/18_reality_and_imagination.ipynb": [("settings", r"mean of 10 episodes")],
     "nbs/appendix/hard_tasks.ipynb": [("seeds", r"with seeds 0 and 1 at most", r"in seed 2's")],
     "nbs/appendix/why_fast.ipynb": [("the sides of matrices", r"From sides of 256 on oneDNN is a little faster"), ("a setting", r"batch 256, two threads"), ("a step", r"to its first 1,000 steps")],
