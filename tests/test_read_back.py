@@ -12,6 +12,7 @@ Who changes a sentence changes its entry; the message of the test names the numb
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
@@ -60,10 +61,15 @@ class Runs:
     def seeds(self, algorithm: str, **more: str) -> list[int]:
         return sorted(self.line(algorithm, **more))
 
+    @functools.cache  # noqa: B019 (tables live as long as this module)
     def values(self, algorithm: str, step: int, **more: str) -> np.ndarray:
         """The return of every seed, in order, at a step."""
         line = self.line(algorithm, **more)
         return np.array([np.mean(line[seed][step]) for seed in sorted(line)])
+
+    @functools.cache  # noqa: B019
+    def bootstrapped(self, algorithm: str, step: int, **more: str) -> list[float]:
+        return list(bootstrap_interval(self.values(algorithm, step, **more)))
 
     def mean_of(self, algorithm: str, seed: int, step: int, **more: str) -> float:
         """The return of one seed at a step."""
@@ -730,7 +736,7 @@ def cells_of(page: Page) -> Iterator[Cell]:
                 elif name.startswith("mean at"):
                     yield Cell(place, text, [at(step).mean() for step in steps])
                 elif "interval" in name:
-                    yield Cell(place, text, list(bootstrap_interval(at(steps[0]))))
+                    yield Cell(place, text, runs.bootstrapped(algorithm, steps[0], label=label))
                 elif "every seed" in name or len(NUMBER.findall(text)) > 1 or len(at(steps[0])) == 1:
                     yield Cell(place, text, list(at(steps[0])))
                 else:
@@ -811,14 +817,19 @@ def test_no_reason_is_left_over():
     assert [(name, text) for name, text in texts if not re.search(text, pages[name], re.DOTALL)] == []
 
 
+@functools.cache
+def what_results_should_say() -> list[tuple[str, list[float]]]:
+    """The readings of the page of results, with their numbers."""
+    return [(reading.text, list(reading.numbers())) for reading in READINGS if reading.page == RESULTS]
+
+
 def caught(text: str) -> bool:
     """Whether the page of results with another text would be refused."""
-    page = Page(text, blanked(text))
-    readings = [reading for reading in READINGS if reading.page == RESULTS]
-    found = [(list(re.finditer(reading.text, text)), reading) for reading in readings]
-    right = all(len(one) == 1 and all(map(says, one[0].groups(), reading.numbers())) for one, reading in found)
+    found = ((list(re.finditer(pattern, text)), numbers) for pattern, numbers in what_results_should_say())
+    if not all(len(one) == 1 and all(map(says, one[0].groups(), numbers)) for one, numbers in found):
+        return True
     try:
-        return not right or bool(wrong_cells(page))
+        return bool(wrong_cells(Page(text, blanked(text))))
     except (AssertionError, KeyError, AttributeError, ValueError):
         return True
 
