@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mage_edu.config import make_config
+from mage_edu.engine import storage
 from mage_edu.engine.storage import (
     SCHEMA,
     RunFolder,
@@ -227,6 +228,43 @@ def test_table_cells_with_commas_quotes_and_line_ends(tmp_path):
     rows = read_table(table.path)
     assert [row["name"] for row in rows] == [*names, "last"]
     assert [row["x"] for row in rows] == [1 / 3] * 3 + [0.1]
+
+
+def test_a_table_is_read_at_most_once(tmp_path, monkeypatch):
+    reads, read_rows = [], storage.read_rows
+    monkeypatch.setattr(storage, "read_rows", lambda path: reads.append(path) or read_rows(path))
+    table = Table(tmp_path / "t.csv", ("step", "loss"))
+    for step in range(3):
+        table.append([{"step": step, "loss": 0.5}])
+    assert reads == []  # its header is the one that was written
+    earlier = tmp_path / "earlier.csv"
+    earlier.write_text("loss,step\n")  # an earlier version's order
+    again = Table(earlier, ("step", "loss", "new"))
+    for step in range(3):
+        again.append([{"step": step, "loss": 0.5}])
+    assert reads == [earlier] and earlier.read_text() == "loss,step\n0.5,0\n0.5,1\n0.5,2\n"
+    with pytest.raises(ValueError, match="no room for new"):
+        again.append([{"new": 1}])
+    earlier.unlink()
+    again.append([{"step": 3, "new": 1}])
+    assert earlier.read_text() == "step,loss,new\n3,,1\n"
+
+
+def test_a_table_is_read_again_after_a_row_that_was_not_written_whole(tmp_path, monkeypatch):
+    table = Table(tmp_path / "t.csv", ("step", "loss"))
+    table.append([{"step": 1, "loss": 0.5}])
+
+    def half(columns, rows, header):
+        with table.path.open("a") as file:
+            file.write("2,0.")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "rows_as_text", half)
+    with pytest.raises(OSError, match="No space"):
+        table.append([{"step": 2, "loss": 0.25}])
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="last line is incomplete"):
+        table.append([{"step": 2, "loss": 0.25}])
 
 
 def test_every_cut_of_an_agent_is_refused(tmp_path):

@@ -207,6 +207,7 @@ class Table:
 
     def __init__(self, path: str | Path, columns: Iterable[str]):
         self.path, self.columns = Path(path), list(columns)
+        self.header: list[str] | None = None  # of the file, once it is known
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append rows in one write. Raises `ValueError` for an unknown column, or a file that is damaged or has other columns."""
@@ -214,12 +215,13 @@ class Table:
         for row in rows:
             if unknown := sorted(set(row) - set(self.columns)):
                 raise ValueError(f"{self.path}: unknown column {', '.join(unknown)}; the columns are {', '.join(self.columns)}.")
-        new = not self.path.exists()
-        columns = self.columns if new else read_rows(self.path)[0]  # those of an earlier version stay as they are
+        new, known, self.header = not self.path.exists(), self.header, None  # what fails below may leave half a row, so the file is read again
+        columns = self.columns if new else known or read_rows(self.path)[0]  # those of an earlier version stay as they are
         if lost := sorted({name for row in rows for name in row} - set(columns)):
             raise ValueError(f"{self.path}: this table has other columns and no room for {', '.join(lost)}. Choose another file.")
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             file.write(rows_as_text(columns, rows, new))
+        self.header = columns
 
 # %% ../../nbs/engine/storage.ipynb #025-py
 def read_rows(path: str | Path) -> tuple[list[str], list[list[str]]]:
