@@ -26,11 +26,11 @@ from .engine.environments import arguments_of, id_of, known_task, look_up, make_
 from mage_edu.engine.storage import (
     at_home,
     check_entries,
+    check_replaceable,
     digest,
     explain_write_errors,
-    helper_folder,
+    folder_in_one_move,
     read_json,
-    replace_folder,
     write_atomic,
     write_json,
 )
@@ -240,27 +240,19 @@ def write_player(folder: Path, engine: Path | None) -> None:
 def write_page(path: str | Path, actor: Actor, env: gym.Env, name: str, seed: int = 0, half: bool = False, cache: Path | None = None) -> Path:
     """Write a folder that a web server can serve, with the agent live in it; returns its path.
 
-    Raises `ValueError` for an environment that a page cannot show, `RuntimeError` where the engine is not to be had, and `OSError`,
-    with nothing written.
+    Raises `ValueError` for an environment that a page cannot show, `RuntimeError` where the engine is not to be had, `FileExistsError` where
+    anything but a page is in the way or the process stands, and `OSError`, with nothing written.
     """
     path = at_home(path)
     check_playable(env)
-    if path.exists() and not (path / "agent" / "agent.json").is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"{path}: something that is not such a page is here; choose another folder.")
+    check_replaceable(path, "agent/agent.json", "such a page")
     engine = None if id_of(env) == "Pendulum-v1" else fetch_engine(cache)
-    target = Path(os.path.realpath(path))
-    beside = helper_folder(target, "saving")
-    with explain_write_errors(path, "page"):
-        try:
-            shutil.rmtree(beside, ignore_errors=True)  # from an interrupted call
-            (beside / "agent").mkdir(parents=True)
-            write_atomic(beside / "index.html", (files("mage_edu") / "page" / "index.html").read_bytes())
-            write_player(beside, engine)
-            write_agent(beside / "agent", actor, env, name, seed, half)
-            add_robot(beside / "agent")
-            replace_folder(beside, target)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+    with folder_in_one_move(path, "page") as beside:
+        (beside / "agent").mkdir()
+        write_atomic(beside / "index.html", (files("mage_edu") / "page" / "index.html").read_bytes())
+        write_player(beside, engine)
+        write_agent(beside / "agent", actor, env, name, seed, half)
+        add_robot(beside / "agent")
     return path
 
 # %% ../nbs/engine/web.ipynb #web-26-py

@@ -230,7 +230,7 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
         FileExistsError,
         "something that is not a saved agent",
     ),
-    "save over a folder": (lambda d: d.agent.save(d.folder / "full"), FileExistsError, "choose another path"),
+    "save over a folder": (lambda d: d.agent.save(d.folder / "full"), FileExistsError, "choose another folder"),
     "save on a full disk": (
         lambda d: on_a_full_disk(lambda: d.agent.save(d.folder / "other")),
         OSError,

@@ -17,6 +17,7 @@ from mage_edu.engine.storage import (
     Table,
     evaluation_curve,
     find_agent,
+    folder_in_one_move,
     load_agent,
     read_json,
     read_sealed,
@@ -136,6 +137,14 @@ def test_agent_survives_failing_renames(tmp_path, monkeypatch):
         assert os.listdir(tmp_path) == ["agent"]
 
 
+def test_a_block_that_fails_leaves_the_folder_as_it_was_and_nothing_beside_it(tmp_path):
+    save_version(tmp_path, "old")
+    with pytest.raises(KeyError), folder_in_one_move(tmp_path / "agent", "agent") as beside:
+        (beside / "half").write_text("half")
+        raise KeyError("something else")
+    assert os.listdir(tmp_path) == ["agent"] and load_agent(tmp_path)[0]["num_timesteps"] == 1
+
+
 def test_linked_agent_is_replaced_behind_the_link(tmp_path):
     (tmp_path / "disk").mkdir()
     save_version(tmp_path / "disk", "old")
@@ -143,6 +152,29 @@ def test_linked_agent_is_replaced_behind_the_link(tmp_path):
     save_version(tmp_path, "new")
     assert (tmp_path / "agent").is_symlink()
     assert load_agent(tmp_path / "disk" / "agent")[0]["num_timesteps"] == 2
+
+
+def test_the_folder_that_the_process_stands_in_is_not_replaced(tmp_path, monkeypatch):
+    save_version(tmp_path, "old")
+    (tmp_path / "empty" / "agent").mkdir(parents=True)
+    (tmp_path / "agent" / "below").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "agent")
+    save = lambda path: save_agent(
+        path, {"id": "Pendulum-v1", "arguments": {}}, make_config(), 2, {"weight": torch.zeros(4)}, Normalizer(3, 1)
+    )
+    for stands, path in (("empty/agent", "."), ("agent", "."), ("agent/below", ".."), ("agent", tmp_path / "link")):
+        monkeypatch.chdir(tmp_path / stands)
+        with pytest.raises(FileExistsError, match="stands in cannot be replaced; name one inside it"):
+            save(path)
+        assert Path.cwd() == tmp_path / stands and load_agent(tmp_path)[0]["num_timesteps"] == 1
+    monkeypatch.chdir(tmp_path / "empty" / "agent")
+    save("inside")
+    assert load_agent("inside")[0]["num_timesteps"] == 2
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()  # standing nowhere is no reason not to save elsewhere
+    save(tmp_path / "agent")
+    assert load_agent(tmp_path)[0]["num_timesteps"] == 2
 
 
 def test_neighbours_of_an_agent_are_left_alone(tmp_path):

@@ -92,6 +92,16 @@ def test_a_page_is_replaced_and_nothing_else_is(agent, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["letters", "page"]
 
 
+def test_a_page_does_not_replace_the_folder_that_the_process_stands_in(agent, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileExistsError, match="stands in cannot be replaced"):
+        agent.to_web(".")
+    monkeypatch.chdir(agent.to_web("page"))
+    with pytest.raises(FileExistsError, match="stands in cannot be replaced"):
+        agent.to_web(tmp_path / "page")
+    assert Path("index.html").exists()
+
+
 @needs_node
 @pytest.mark.parametrize(
     ("task", "settings"), [("Pendulum-v1", {}), ("HalfCheetah-v5", {"activation": "relu"}), ("InvertedPendulum-v5", {})]

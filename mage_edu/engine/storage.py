@@ -32,10 +32,10 @@ __all__ = ['UNABLE', 'NO_FOLDER', 'DEEPEST', 'SCHEMA', 'METRICS', 'EVALUATIONS',
            'finite', 'check_depth', 'read_json', 'check_entries', 'digest', 'seal_of', 'write_sealed', 'read_sealed',
            'rows_as_text', 'Table', 'read_rows', 'check_columns', 'check_numbers', 'read_table', 'explain_write_errors',
            'new_folders', 'renamed_settings', 'saved_settings', 'acquired', 'RunFolder', 'next_run_folder',
-           'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
-           'check_agent_path', 'agent_description', 'normalizer_to_dict', 'save_agent', 'find_agent',
-           'config_from_dict', 'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame', 'write_video',
-           'write_figure']
+           'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder', 'stands_in',
+           'check_replaceable', 'folder_in_one_move', 'agent_description', 'normalizer_to_dict', 'save_agent',
+           'find_agent', 'config_from_dict', 'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame',
+           'write_video', 'write_figure']
 
 # %% ../../nbs/engine/storage.ipynb #009-py
 UNABLE = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.ENOTTY}  # the file system has no such operation
@@ -478,10 +478,37 @@ def replace_folder(new: Path, path: Path) -> None:
         shutil.rmtree(aside)
 
 # %% ../../nbs/engine/storage.ipynb #058-py
-def check_agent_path(path: Path) -> None:
-    """Raise `FileExistsError` when something that is not an agent folder is in the way."""
-    if path.exists() and not (path / "agent.json").exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"{path}: something that is not a saved agent is here; choose another path.")
+def stands_in(path: Path) -> bool:
+    """Whether this process stands in a folder or below it."""
+    try:
+        return Path.cwd().is_relative_to(path.resolve())
+    except FileNotFoundError:  # the folder in which it stood is gone
+        return False
+
+
+def check_replaceable(path: Path, marker: str, what: str) -> None:
+    """Raise `FileExistsError` where something without the file `marker`, which tells `what`, is in the way, or where the process stands."""
+    if not path.exists():
+        return
+    if not (path / marker).is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path}: something that is not {what} is here; choose another folder.")
+    if stands_in(path):
+        raise FileExistsError(f"{path}: the folder that this process stands in cannot be replaced; name one inside it.")
+
+
+@contextmanager
+def folder_in_one_move(path: Path, what: str) -> Iterator[Path]:
+    """A new folder beside `path` to write into; after the block it stands there, and where the block fails nothing is left of it. Raises `OSError`."""
+    target = Path(os.path.realpath(path))
+    beside = helper_folder(target, "saving")
+    with explain_write_errors(path, what):
+        try:
+            shutil.rmtree(beside, ignore_errors=True)  # from an interrupted call
+            beside.mkdir(parents=True)
+            yield beside
+            replace_folder(beside, target)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)  # it is there only if something above failed
 
 
 def agent_description(env: Mapping[str, Any], config: Config, num_timesteps: int, normalizer: Normalizer) -> dict[str, Any]:
@@ -502,24 +529,15 @@ def save_agent(path: str | Path, env: Mapping[str, Any], config: Config, num_tim
                normalizer: Normalizer) -> None:
     """Write an agent folder: agent.json and weights.safetensors; an agent that was there is replaced at the end, as a whole.
 
-    Raises `FileExistsError` when something that is not an agent folder is in the way, or another `OSError`.
+    Raises `FileExistsError` when something that is not an agent folder is in the way, or the process stands in it, or another `OSError`.
     """
     path = at_home(path)
-    check_agent_path(path)
-    target = Path(os.path.realpath(path))
-    beside = helper_folder(target, "saving")
+    check_replaceable(path, "agent.json", "a saved agent")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    with explain_write_errors(path, "agent"):
-        try:
-            if beside.exists():
-                shutil.rmtree(beside)  # from an interrupted run
-            beside.mkdir(parents=True)
-            data = save(tensors)
-            write_atomic(beside / "weights.safetensors", data)
-            write_sealed(beside / "agent.json", agent_description(env, config, num_timesteps, normalizer) | {"weights": digest(data)})
-            replace_folder(beside, target)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)  # it is there only if something above failed
+    with folder_in_one_move(path, "agent") as beside:
+        data = save(tensors)
+        write_atomic(beside / "weights.safetensors", data)
+        write_sealed(beside / "agent.json", agent_description(env, config, num_timesteps, normalizer) | {"weights": digest(data)})
 
 # %% ../../nbs/engine/storage.ipynb #063-py
 def find_agent(path: str | Path) -> Path:
