@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mage_edu import MAGEAgent
-from mage_edu.engine.storage import rows_as_text, write_atomic
+from mage_edu.engine.storage import write_table
 
 PITCH, SPEED = 2, 0  # of MuJoCo's qpos and qvel: the angle of the body, and its velocity along the track
 COLUMNS = ("algorithm", "label", "seed", "return", "speed", "pitch_05", "pitch_50", "pitch_95")
@@ -56,7 +56,7 @@ def main() -> None:
         print(rows[-1], flush=True)
         agent.env.close()
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(options.out, rows_as_text(list(COLUMNS), rows, header=True).encode())
+    write_table(options.out, COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import torch
 import tyro
 
 from mage_edu import MAGEAgent
-from mage_edu.engine.storage import rows_as_text, write_atomic
+from mage_edu.engine.storage import write_table
 from mage_edu.envs import make_env
 from mage_edu.evaluate import Evaluator, Policy
 
@@ -160,7 +160,7 @@ def run(env_id: str, library: str, seed: int, steps: int, setting: Setting, path
     returns = (our_returns if library == "mage_edu" else their_returns)(env_id, setting, seed, steps)
     rows = [dict(env=env_id, library=library, seed=seed, step=step) | {"return": value} for step, value in returns]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, rows_as_text(list(COLUMNS), rows, header=True).encode())
+    write_table(path, COLUMNS, rows)
     print(
         f"{env_id} {library} seed {seed}: {rows[-1]['return']:.1f} after {steps} steps, {time.process_time() - begin:.0f} s of processor time",
         flush=True,
@@ -189,7 +189,7 @@ def main(
                 run(env_id, library, seed, steps, setting, out / env_id / library / f"{steps}-seed-{seed}.csv")
     if table is not None:
         table.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(table, rows_as_text(list(COLUMNS), list(collected(out, steps)), header=True).encode())
+        write_table(table, COLUMNS, collected(out, steps))
 
 
 if __name__ == "__main__":

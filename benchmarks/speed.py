@@ -39,7 +39,7 @@ from mage_edu.engine.build import build_optimizer, frozen_copy
 from mage_edu.engine.kernels import by_onednn
 from mage_edu.engine.learner import Learner
 from mage_edu.engine.rounds import agent_update
-from mage_edu.engine.storage import rows_as_text, write_atomic
+from mage_edu.engine.storage import write_table
 from mage_edu.engine.train import train
 from mage_edu.envs import make_env
 from mage_edu.networks import init_layers
@@ -47,10 +47,9 @@ from mage_edu.networks import init_layers
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Rows as CSV, and on the screen."""
-    text = rows_as_text(list(rows[0]), rows, header=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, text.encode())
-    print(text, end="")
+    write_table(path, rows[0], rows)
+    print(path.read_text(encoding="utf-8"), end="")
 
 
 def settle(threads: int) -> None:

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from mage_edu.engine.storage import rows_as_text, write_atomic
+from mage_edu.engine.storage import write_table
 
 COLUMNS = ("size", "compiled", "threads", "runs_at_once", "repeat", "milliseconds", "processor_milliseconds")
 STEPS = {"tiny": 1_500, "laptop": 200, "paper": 8}
@@ -67,7 +67,7 @@ def main() -> None:
                 names = {"size": size, "compiled": compiled, "threads": threads, "runs_at_once": at_once}
                 rows.append(names | {"repeat": repeat} | found)
                 print(rows[-1], flush=True)
-                write_atomic(options.out, rows_as_text(list(COLUMNS), rows, header=True).encode())
+                write_table(options.out, COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -995,6 +995,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                  'mage_edu/engine/storage.py'),
                                          'mage_edu.engine.storage.write_sealed': ( 'engine/storage.html#write_sealed',
                                                                                    'mage_edu/engine/storage.py'),
+                                         'mage_edu.engine.storage.write_table': ( 'engine/storage.html#write_table',
+                                                                                  'mage_edu/engine/storage.py'),
                                          'mage_edu.engine.storage.write_video': ( 'engine/storage.html#write_video',
                                                                                   'mage_edu/engine/storage.py')},
             'mage_edu.engine.sweep': { 'mage_edu.engine.sweep.Job': ('engine/sweep.html#job', 'mage_edu/engine/sweep.py'),

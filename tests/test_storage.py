@@ -26,6 +26,7 @@ from mage_edu.engine.storage import (
     write_atomic,
     write_json,
     write_sealed,
+    write_table,
     write_video,
 )
 from mage_edu.replay import Normalizer
@@ -250,6 +251,15 @@ def test_table_cut_anywhere_is_refused(tmp_path):
         else:
             with pytest.raises(ValueError, match="evaluations.csv"):
                 read_table(path)
+
+
+def test_a_table_in_one_move(tmp_path):
+    path = tmp_path / "t.csv"
+    write_table(path, dict(step=1, loss=0.5), iter([{"step": 1, "loss": 0.5}, {"step": 2}]))
+    assert path.read_bytes() == b"step,loss\n1,0.5\n2,\n"
+    with pytest.raises(ValueError, match="los"):
+        write_table(path, ("step", "loss"), [{"step": 3}, {"los": 1}])
+    assert path.read_bytes() == b"step,loss\n1,0.5\n2,\n" and os.listdir(tmp_path) == ["t.csv"]
 
 
 def test_table_cells_with_commas_quotes_and_line_ends(tmp_path):

@@ -30,12 +30,12 @@ from ..replay import Normalizer, RunningStats
 __all__ = ['UNABLE', 'NO_FOLDER', 'DEEPEST', 'SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'DESCRIPTION',
            'SCHEMA_SETTINGS', 'say_once', 'at_home', 'sync', 'sync_file', 'sync_folder', 'write_atomic', 'write_json',
            'finite', 'check_depth', 'read_json', 'check_entries', 'digest', 'seal_of', 'write_sealed', 'read_sealed',
-           'rows_as_text', 'Table', 'read_rows', 'check_columns', 'check_numbers', 'read_table', 'explain_write_errors',
-           'new_folders', 'renamed_settings', 'saved_settings', 'acquired', 'RunFolder', 'next_run_folder',
-           'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder', 'stands_in',
-           'check_replaceable', 'folder_in_one_move', 'agent_description', 'normalizer_to_dict', 'save_agent',
-           'find_agent', 'config_from_dict', 'normalizer_from_dict', 'read_description', 'load_agent', 'check_frame',
-           'write_video', 'write_figure']
+           'rows_as_text', 'write_table', 'Table', 'read_rows', 'check_columns', 'check_numbers', 'read_table',
+           'explain_write_errors', 'new_folders', 'renamed_settings', 'saved_settings', 'acquired', 'RunFolder',
+           'next_run_folder', 'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
+           'stands_in', 'check_replaceable', 'folder_in_one_move', 'agent_description', 'normalizer_to_dict',
+           'save_agent', 'find_agent', 'config_from_dict', 'normalizer_from_dict', 'read_description', 'load_agent',
+           'check_frame', 'write_video', 'write_figure']
 
 # %% ../../nbs/engine/storage.ipynb #009-py
 UNABLE = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.ENOTTY}  # the file system has no such operation
@@ -200,6 +200,11 @@ def rows_as_text(columns: list[str], rows: Iterable[Mapping[str, Any]], header: 
         writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def write_table(path: str | Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a whole CSV file, atomically; a column that a row lacks stays empty. Raises `ValueError` for an unknown column, or `OSError`."""
+    write_atomic(path, rows_as_text(list(columns), rows, header=True).encode())
 
 
 class Table:

@@ -52,10 +52,10 @@ from mage_edu.engine.storage import (
     new_folders,
     read_json,
     read_table,
-    rows_as_text,
     saved_settings,
     write_atomic,
     write_json,
+    write_table,
 )
 from ..evaluate import summarize
 from ..settings import plain, unknown_name
@@ -352,7 +352,7 @@ def merge_rows(table: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         old = [row for row in read_rows_of(table) if key(row) not in new]
         if unknown := sorted({name for row in old for name in row} - set(columns)):
             raise ValueError(f"{table}: unknown column {', '.join(unknown)}; the columns are {', '.join(columns)}.")
-        write_atomic(table, rows_as_text(list(columns), old + rows, header=True).encode())
+        write_table(table, columns, old + rows)
 
 
 def write_sweep(out: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Sequence
 
 import torch
 
-from mage_edu.engine.storage import rows_as_text, write_atomic
+from mage_edu.engine.storage import write_table
 
 HERE = Path(__file__).resolve().parent
 LESSON = HERE.parents[1] / "nbs" / "course" / "02_hundred_lines.ipynb"
@@ -40,7 +40,7 @@ def replace_rows(path: Path, run: dict[str, Any], rows: Sequence[dict[str, Any]]
     same = lambda row: all(str(row[name]) == str(value) for name, value in run.items())
     kept = [row for row in csv.DictReader(path.open(encoding="utf-8")) if not same(row)] if path.exists() else []
     everything = sorted([*kept, *rows], key=lambda row: (-float(row["gradient_weight"]), int(row["seed"])))
-    write_atomic(path, rows_as_text(list(everything[0]), everything, header=True).encode())
+    write_table(path, everything[0], everything)
 
 
 def main() -> None:

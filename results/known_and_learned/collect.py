@@ -3,13 +3,12 @@
 .venv/bin/python results/known_and_learned/collect.py runs/known_and_learned results/known_and_learned
 """
 
-import csv
 import json
 import math
 import sys
 from pathlib import Path
 
-from mage_edu.engine.storage import evaluation_curve, read_table
+from mage_edu.engine.storage import evaluation_curve, read_table, write_table
 
 COLUMNS = ("env", "reward", "termination", "seed", "step", "return")
 QUALITY = (
@@ -20,14 +19,6 @@ QUALITY = (
     "termination_recall",
     "dynamics_loss",
 )
-
-
-def write(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
-    """Write a CSV file; what a row lacks stays empty."""
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main(source: Path, target: Path) -> None:
@@ -43,8 +34,8 @@ def main(source: Path, target: Path) -> None:
             for row in read_table(run / "metrics.csv")
             if row["step"] % 500 == 0 and measured(row)
         ]
-    write(target / "returns.csv", COLUMNS, returns)
-    write(target / "quality.csv", (*COLUMNS[:-1], *QUALITY), quality)
+    write_table(target / "returns.csv", COLUMNS, returns)
+    write_table(target / "quality.csv", (*COLUMNS[:-1], *QUALITY), quality)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any, Sequence
 
 import torch
 
-from mage_edu.engine.storage import rows_as_text, write_atomic
+from mage_edu.engine.storage import write_table
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "nbs" / "appendix" / "relatives.ipynb"
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     continue
                 rows = train(names, task, method, seed, asked.steps or names["TASKS"][task])
                 everything = sorted([*(row for row in kept if row not in mine), *rows], key=order)
-                write_atomic(path, rows_as_text(list(COLUMNS), everything, header=True).encode())
+                write_table(path, COLUMNS, everything)
                 returns = " ".join(row["return"] for row in rows)
                 print(f"{task}, {method}, seed {seed}: {returns} ({rows[0]['seconds']} s)", flush=True)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from mage_edu import MAGEAgent
-from mage_edu.engine.storage import rows_as_text, write_atomic
+from mage_edu.engine.storage import write_table
 
 GAINS = ("climb_gain", "climb_gain_stderr", "true_gain", "true_gain_stderr")
 COLUMNS = ("env", "algorithm", "seed", *GAINS)
@@ -40,12 +40,7 @@ def main(runs: Path, out: Path) -> None:
             continue
         found = MAGEAgent.load(finished.parent / "agent").diagnose()
         rows.append(run | {name: f"{found[name]:.5g}" for name in GAINS})
-        write_atomic(
-            path,
-            rows_as_text(
-                COLUMNS, sorted(rows, key=lambda row: (row["env"], row["algorithm"], row["seed"])), header=True
-            ).encode(),
-        )
+        write_table(path, COLUMNS, sorted(rows, key=lambda row: (row["env"], row["algorithm"], row["seed"])))
         print(*run.values(), {name: rows[-1][name] for name in GAINS}, flush=True)
 
 

@@ -15,7 +15,7 @@ import torch
 from sac import WARMUP_STEPS, make_sac
 
 from mage_edu import MAGEAgent
-from mage_edu.engine.storage import rows_as_text, write_atomic
+from mage_edu.engine.storage import write_table
 
 HERE = Path(__file__).resolve().parent
 ALGORITHMS, UPDATES, STEPS = ("mage-even", "dyna-half", "mage", "td3"), (1, 8), 250
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             milliseconds = 1_000 * (time.perf_counter() - begin) / STEPS
             rows.append({"algorithm": name, "updates": updates, "round": number, "milliseconds": milliseconds})
             print(name, updates, f"{milliseconds:.2f} ms a step", flush=True)
-    write_atomic(asked.out / "seconds.csv", rows_as_text(list(rows[0]), rows, header=True).encode())
+    write_table(asked.out / "seconds.csv", rows[0], rows)
 
 
 if __name__ == "__main__":
