@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from mage_edu import MAGEAgent, make_env
+from mage_edu import MAGEAgent
 from mage_edu.engine.diagnostics import double_copy, play, rollout_return
 from mage_edu.engine.simulator import SimulatedDynamics, SimulatedWorld
 from mage_edu.envs import ActionScale, reward_fn, termination_fn
@@ -35,7 +35,7 @@ class Recording:
 
     def values(self, agent: MAGEAgent, obs: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
         """Value and slope (batch,) of the critic that the actor climbs and of the simulator, at observations and actions (batch, dim)."""
-        env, learner = make_env(agent.env_id), agent.learner
+        env, learner = agent.new_env(), agent.learner
         world = SimulatedWorld(
             SimulatedDynamics(env), reward_fn(env), termination_fn(env), ActionScale.of(env.action_space)
         )
@@ -55,7 +55,7 @@ class Recording:
         """Play, ask, write."""
         agent = MAGEAgent.load(self.folder)
         actor, scale = double_copy(agent.learner.actor), ActionScale.of(agent.get_env().action_space)
-        (episode,) = play(make_env(agent.env_id), lambda obs: actor(obs).detach(), scale, 0.0, 1, self.steps, self.seed)
+        (episode,) = play(agent.new_env(), lambda obs: actor(obs).detach(), scale, 0.0, 1, self.steps, self.seed)
         obs, grid = episode.obs[: self.steps], torch.linspace(-1.0, 1.0, 41, dtype=torch.float64)
         everywhere = self.values(agent, obs.repeat_interleave(len(grid), 0), grid.repeat(len(obs))[:, None])
         here = self.values(agent, obs, episode.action)

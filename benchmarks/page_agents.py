@@ -38,8 +38,7 @@ def main() -> None:
         agent = MAGEAgent.load(run, device="cpu")
         write(agent, arguments.out / name, f"{agent.config.algorithm}, {agent.num_timesteps:,} steps", arguments.seed)
         if arguments.untrained and number == 0:
-            config = agent.config
-            fresh = MAGEAgent(agent.env_id, config.algorithm, config.size, config.seed, device="cpu")
+            fresh = MAGEAgent(agent.env_id, **agent.config.to_dict(), device="cpu")
             write(fresh, arguments.out / "untrained", "untrained", arguments.seed)
 
 

@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 
 from mage_edu import MAGEAgent
+from mage_edu.engine.environments import limited
 
 
 def ending(agent: MAGEAgent, seed: int) -> tuple[str, int]:
     """How an episode of the agent ended, and after how many steps."""
-    env = agent.limited_env()
+    env = limited(
+        agent.new_env(), agent.config.eval_max_steps
+    )  # as `limited_env`, which leaves out what else a step tells
     obs, _ = env.reset(seed=seed)
     length = 0
     while True:

@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 
 from mage_edu import make_env
-from mage_edu.envs import limited
+from mage_edu.engine.environments import limited
 
 COLUMNS = ("env", "policy", "episode", "return", "length", "terminated", "last_reward")
 

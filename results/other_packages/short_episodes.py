@@ -13,8 +13,8 @@ import gymnasium as gym
 import torch
 
 from mage_edu import MAGEAgent, make_env
+from mage_edu.engine.environments import limited
 from mage_edu.engine.steps import act
-from mage_edu.envs import limited
 from mage_edu.evaluate import Evaluator
 
 ENV = "dm_control/cartpole-balance-v0"
