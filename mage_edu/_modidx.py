@@ -396,6 +396,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                         'mage_edu/engine/diagnostics.py'),
                                              'mage_edu.engine.diagnostics.ceiling': ( 'engine/diagnostics.html#ceiling',
                                                                                       'mage_edu/engine/diagnostics.py'),
+                                             'mage_edu.engine.diagnostics.check_drawable': ( 'engine/diagnostics.html#check_drawable',
+                                                                                             'mage_edu/engine/diagnostics.py'),
                                              'mage_edu.engine.diagnostics.coverage': ( 'engine/diagnostics.html#coverage',
                                                                                        'mage_edu/engine/diagnostics.py'),
                                              'mage_edu.engine.diagnostics.critic_action_gradient': ( 'engine/diagnostics.html#critic_action_gradient',

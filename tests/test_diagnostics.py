@@ -35,7 +35,7 @@ from mage_edu.engine.diagnostics import (
     windows,
 )
 from mage_edu.engine.simulator import SimulatedDynamics
-from mage_edu.engine.storage import DIAGNOSTICS, read_table
+from mage_edu.engine.storage import DIAGNOSTICS, RunFolder, read_table
 from mage_edu.envs import ActionScale, make_env, never
 from mage_edu.lqr import (
     action_value_matrix,
@@ -447,6 +447,27 @@ def test_a_picture_of_rows_with_and_without_a_model():
     assert [len(axes.lines) for axes in figure.axes] == [5, 2] and all(
         axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes
     )
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ("step,q_gradient_cosine\n1,0.5\n", "the column policy_gradient_self is missing"),
+        ("policy_gradient_self\n0.5\n", "the column step is missing"),
+        ("step,policy_gradient_self\n1,much\n", "the column policy_gradient_self holds 'much'"),
+        ("step,policy_gradient_self,model_error\n1,0.5,much\n", "the column model_error holds 'much'"),
+        ("step,policy_gradient_self,model_error\n1,,\n2,nan,inf\n", None),  # what a run may have written
+    ],
+)
+def test_a_damaged_table_of_diagnostics_gets_a_sentence(table, sentence, tmp_path):
+    run = RunFolder(tmp_path / "run").create({"env": "Pendulum-v1", "config": make_config("mage", "tiny").to_dict()})
+    run.diagnostics.path.write_text(table)
+    if sentence is None:
+        cli.draw_diagnostics(run.path)
+    else:
+        with pytest.raises(ValueError, match=f"diagnostics.csv of mage on Pendulum-v1: {sentence}"):
+            cli.draw_diagnostics(run.path)
+    assert run.diagnosis.exists() == (sentence is None)
 
 
 @pytest.mark.parametrize("seed", range(3))

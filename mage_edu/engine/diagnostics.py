@@ -19,6 +19,7 @@ from ..config import Config
 from ..critic import Critic
 from ..dynamics import Dynamics
 from .simulator import SimulatedDynamics, SimulatedWorld, action_jacobian
+from .storage import check_columns, check_numbers
 from ..envs import ActionScale, TransitionFn, reward_fn, termination_fn
 from ..targets import World, actor_objective
 
@@ -28,7 +29,7 @@ __all__ = ['Policy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'crit
            'Prediction', 'predict', 'spread', 'one_step_error', 'disagreement', 'coverage', 'imagine', 'k_step_error',
            'jacobian_agreement', 'legend_above', 'draw_predictions', 'draw_errors', 'draw_growth', 'draw_path',
            'plot_model', 'model_errors', 'model_row', 'flat_actor_gradient', 'moved', 'gain_along', 'critic_row',
-           'double_copy', 'Diagnoser', 'plot_diagnostics']
+           'double_copy', 'Diagnoser', 'check_drawable', 'plot_diagnostics']
 
 # %% ../../nbs/engine/diagnostics.ipynb #010-py
 Policy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [-1, 1]
@@ -483,12 +484,24 @@ MEANINGS: Mapping[str, str] = {
 }
 
 # %% ../../nbs/engine/diagnostics.ipynb #082-py
+def check_drawable(rows: Sequence[Mapping[str, float]], names: Sequence[str], title: str) -> None:
+    """Raise `ValueError` unless a table of diagnostics has its steps and the ceiling's column, and no text among the numbers of these columns."""
+    table, needed = f"diagnostics.csv of {title}", ("step", "policy_gradient_self")
+    check_columns(table, rows, needed)
+    for name in (*needed, *names):
+        check_numbers(table, [row for row in rows if isinstance(row.get(name), str)], [name])
+
+
 def plot_diagnostics(rows: Sequence[Mapping[str, float]], title: str) -> Any:
-    """A figure of a run's diagnostics over environment steps: gradients on the left, the model on the right where there is one."""
+    """A figure of a run's diagnostics over environment steps: gradients on the left, the model on the right where there is one.
+
+    Raises `ValueError` where `step` or `policy_gradient_self` is missing, or a cell holds text.
+    """
     from matplotlib.figure import Figure
 
     panels = {"cosine with the truth": ("q_gradient_cosine", "policy_gradient_cosine", "jacobian_cosine", "policy_gradient_ceiling"),
               "error (1 is a constant guess)": ("model_error", "model_error_k", "disagreement")}
+    check_drawable(rows, sum(panels.values(), ()), title)
     rows = [{**row, "policy_gradient_ceiling": ceiling(row["policy_gradient_self"])} for row in rows]
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     for axes, (label, names) in zip(figure.subplots(1, 2), panels.items()):
