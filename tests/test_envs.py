@@ -3,12 +3,14 @@
 import inspect
 import subprocess
 import sys
+import types
 from functools import cache
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.registration import EnvSpec
 
 from mage_edu import MAGEAgent
 from mage_edu.engine import environments
@@ -595,3 +597,15 @@ def test_the_lesson_makes_an_environment_as_the_engine_room_does(env_id):
     assert str(short) == str(long) and np.array_equal(short.reset(seed=3)[0], long.reset(seed=3)[0])
     assert reward_fn(env_id) is reward_fn(short) is environments.reward_fn(env_id)
     assert termination_fn(env_id) is termination_fn(long) is environments.termination_fn(env_id)
+
+
+def test_a_script_is_no_module_in_the_processes_that_it_begins_either(tmp_path, monkeypatch):
+    """multiprocessing calls the script __mp_main__ there; no other process could import that name."""
+    name = "Scripts" + "Own-v0"  # in two parts: this module must not look like the one that registers it
+    (tmp_path / "script.py").write_text(f"gym.register('{name}', Own)")
+    script = types.ModuleType("__mp_main__")
+    script.__file__ = str(tmp_path / "script.py")
+    monkeypatch.setitem(sys.modules, "__mp_main__", script)
+    own = type("Own", (gym.Env,), {"__module__": "__mp_main__"})
+    for entry in (own, "__mp_main__:Own", "__main__:Own"):
+        assert environments.registering_module(EnvSpec(name, entry)) is None

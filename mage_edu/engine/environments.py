@@ -27,13 +27,13 @@ from ..envs import PrependVelocity, Task, TransitionFn
 from ..settings import unknown_name
 
 # %% auto #0
-__all__ = ['HUGE', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'LARGEST', 'id_of', 'parts_of', 'check_spaces', 'into_space',
-           'as_vectors', 'flat_columns', 'is_close_to_bounds', 'import_mujoco', 'wrappers', 'Found', 'look_up',
-           'import_from_here', 'registering_module', 'source_of_module', 'check_version', 'check_id', 'make_by_id',
-           'asked_for', 'make_env', 'leaves_of', 'flat_obs', 'plain_value', 'as_json', 'from_json', 'arguments_of',
-           'time_limit', 'known_task', 'reward_fn', 'termination_fn', 'flattens', 'is_remakeable', 'json_can_hold',
-           'limited', 'EnvironmentFault', 'words_of', 'checked_obs', 'TimeUp', 'interrupted', 'at_most', 'reset_seeded',
-           'checked_reset', 'checked_step', 'Watched']
+__all__ = ['HUGE', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'SCRIPT', 'LARGEST', 'id_of', 'parts_of', 'check_spaces',
+           'into_space', 'as_vectors', 'flat_columns', 'is_close_to_bounds', 'import_mujoco', 'wrappers', 'Found',
+           'look_up', 'import_from_here', 'registering_module', 'source_of_module', 'check_version', 'check_id',
+           'make_by_id', 'asked_for', 'make_env', 'leaves_of', 'flat_obs', 'plain_value', 'as_json', 'from_json',
+           'arguments_of', 'time_limit', 'known_task', 'reward_fn', 'termination_fn', 'flattens', 'is_remakeable',
+           'json_can_hold', 'limited', 'EnvironmentFault', 'words_of', 'checked_obs', 'TimeUp', 'interrupted',
+           'at_most', 'reset_seeded', 'checked_reset', 'checked_step', 'Watched']
 
 # %% ../../nbs/engine/environments.ipynb #058-py
 def id_of(env: str | gym.Env) -> str:
@@ -192,6 +192,9 @@ def import_from_here(module: str) -> None:
     importlib.import_module(module)
 
 
+SCRIPT = ("__main__", "__mp_main__")  # what a script is called, and what it is called in the processes that multiprocessing begins for it
+
+
 def registering_module(asked: EnvSpec | str | None) -> str | None:
     """The module whose import registers an environment, by spec or id, as far as it can be told: None for Gymnasium's own, those of mage_edu, and of a script."""
     spec = gym.registry.get(asked.rpartition(":")[2]) if isinstance(asked, str) else asked
@@ -204,9 +207,9 @@ def registering_module(asked: EnvSpec | str | None) -> str | None:
     own = [name for name, module in list(sys.modules.items()) if (file := getattr(module, "__file__", None)) and not file.startswith(libraries)]
     parents = [entry.rsplit(".", n)[0] for n in range(entry.count(".") + 1)]
     for name in [*reversed(parents), *own]:
-        if name in sys.modules and name != "__main__" and spec.id in source_of_module(name):
+        if name in sys.modules and name not in SCRIPT and spec.id in source_of_module(name):
             return name
-    return None if entry == "__main__" else entry
+    return None if entry in SCRIPT else entry
 
 
 def source_of_module(name: str) -> str:
