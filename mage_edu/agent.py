@@ -25,9 +25,9 @@ from mage_edu.engine.build import (
     check_actor_loss,
     check_critic_loss,
     check_critic_target,
+    check_functions,
     compile_learner,
     missing_function,
-    warn_without_slope,
     whole_number,
 )
 from .engine.checkpoint import Checkpoints, continued, cut_tables, newest_checkpoint
@@ -80,7 +80,7 @@ from .evaluate import Evaluator, Policy
 from .web import write_onnx, write_page
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'MISSING', 'BUILT', 'SB3_NAMES', 'default_dtype', 'ordinary_torch', 'pick_device',
+__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'CHECKS', 'BUILT', 'SB3_NAMES', 'default_dtype', 'ordinary_torch', 'pick_device',
            'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_learner', 'follow', 'record_video', 'summary_of',
            'write_rows', 'tables_of', 'save_checkpoint', 'last_row', 'counted_on', 'Reporter', 'open_tensorboard',
            'describe_run', 'check_steps', 'check_simulator', 'with_their_dtype', 'MAGEAgent', 'check_names',
@@ -451,14 +451,10 @@ class MAGEAgent(ActingAgent):
             raise ValueError("tensorboard=True with out=None: the log needs a run folder; give out.")
         check_simulator(config, compile)
         super().__init__(env, config, pick_device(device), given)
-        parts = {name: given[name] for name in MISSING if name in given and given[name] is not MISSING[name]}
-        if "critic_target" in parts:
-            check_critic_target(parts["critic_target"], self.learner)
-        if "critic_loss" in parts:
-            check_critic_loss(parts["critic_loss"], config, self.learner.critic)
-        if "actor_loss" in parts:
-            check_actor_loss(parts["actor_loss"], self.learner)
-        warn_without_slope(self.learner)
+        check_functions(self.learner)
+        for name, check in CHECKS.items():
+            if name in given:
+                check(given[name], self.learner)
         if config.diagnose_interval:
             Diagnoser(config, self.new_env).close()  # raises where the environment cannot be diagnosed
         announce(self)
@@ -527,7 +523,7 @@ FUNCTIONS = {  # settings that may be a function of the user's, and what it is c
     "critic": "(config, obs_dim, act_dim, generator) -> Critic", "actor_loss": "(config, world, actor, critic, obs, noise) -> one number",
 }
 
-MISSING = {name: missing_function(name) for name in ("critic_loss", "critic_target", "actor_loss")}  # of an agent that was loaded to act
+CHECKS = {"critic_target": check_critic_target, "critic_loss": check_critic_loss, "actor_loss": check_actor_loss}  # of the functions that no learning goes without
 BUILT = {"dynamics": "model", "critic": "critic"}  # settings whose weights an agent folder holds, and what they build
 
 
@@ -567,7 +563,7 @@ def check_given(config: Config, given: Mapping[str, Callable[..., Any]]) -> None
 
 def check_remembered(agent: MAGEAgent) -> None:
     """Raise `ValueError` where a loaded agent is to learn without the functions it learned with."""
-    needed = [name for name in agent.forgotten if name in MISSING or agent.config.uses_model]
+    needed = [name for name in agent.forgotten if name in CHECKS or agent.config.uses_model]
     if needed:
         again = ", ".join(f"{name}=function" for name in needed)
         was, them = ("were functions", "them") if len(needed) > 1 else ("was a function", "it")
@@ -763,8 +759,7 @@ def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], 
         if settings.get(name) == "given" and name not in functions:
             raise ValueError(f"{path}: the {what} of this agent was built by a function of its user's, which no file holds; pass it again: "
                              f"MAGEAgent.load(path, {name}=function).")
-    missing = {name: MISSING.get(name) or missing_function(name)
-               for name in FUNCTIONS if settings.get(name) == "given" and name not in functions}
+    missing = {name: missing_function(name) for name in FUNCTIONS if settings.get(name) == "given" and name not in functions}
     if env is None:
         find_again(path, content["env"], content.get("env_module"))
     asked = Recipe(content["env"], from_json(content["env_arguments"])) if env is None else env

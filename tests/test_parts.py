@@ -9,8 +9,10 @@ import torch
 from test_updates import BATCH, MEMBERS, make_pieces, target_of
 
 from mage_edu import Critic, CriticLoss, CriticTarget, Dynamics, ForwardCritic, MAGEAgent, make_config
-from mage_edu.engine.build import actor_gradients_of, build_dynamics, critic_gradients_of
+from mage_edu.agent import CHECKS
+from mage_edu.engine.build import actor_gradients_of, build_dynamics, critic_gradients_of, missing_function
 from mage_edu.engine.learner import named_weights
+from mage_edu.envs import reward_fn, termination_fn
 from mage_edu.networks import mlp
 from mage_edu.updates import actor_gradients, actor_loss, critic_gradients, critic_loss, critic_target, huber
 
@@ -100,6 +102,14 @@ class Own(ForwardCritic):
     def forward(self, obs, action):
         x = torch.cat([self.obs_scale(obs), action], -1)
         return torch.stack([network(x).squeeze(-1) for network in self.networks])
+
+
+class Hidden(ForwardCritic):
+    """The same in a plain list, in which torch does not see them."""
+
+    def __init__(self, config, obs_dim, act_dim, generator):
+        super().__init__(obs_dim, act_dim, 2, [], generator)
+        self.networks = [torch.nn.Linear(obs_dim + act_dim, 1) for _ in range(2)]
 
 
 class Unused(Own):
@@ -299,7 +309,30 @@ NOT_A_MODEL = [
         lambda config, obs_dim, act_dim, generator: Short(config, obs_dim, act_dim, generator),
         r"losses returned shape \(\), expected \(2,\)",
     ),
+    (
+        lambda *parts: Without(*parts, "sample", lambda self, obs, action: obs),
+        r"dynamics: sample: calling it with \(obs, action, noise\) raised TypeError: .* 4 were given",
+    ),
+    (
+        lambda *parts: Without(*parts, "losses", lambda self, obs, action: obs),
+        r"dynamics: losses: calling it with \(obs, action, next_obs\) raised TypeError: .* 4 were given",
+    ),
+    (
+        lambda *parts: Without(*parts, "predict", lambda self, obs: obs),
+        r"dynamics: predict: calling it with \(obs, action\) raised TypeError: .* 3 were given",
+    ),
+    (lambda *parts: Without(*parts, "sample", lambda *_: 3.0), "sample returned a float; expected a tensor"),
+    (lambda *parts: Without(*parts, "losses", lambda *_: 3.0), "losses returned a float; expected a tensor"),
+    (
+        lambda *parts: Without(*parts, "predict", lambda self, obs, action: obs),
+        "returned a Tensor; expected two tensors",
+    ),
 ]
+
+
+def Without(config, obs_dim, act_dim, generator, name, method):
+    """A model with another method."""
+    return type("Without", (Linear,), {name: method})(config, obs_dim, act_dim, generator)
 
 
 class Detached(Linear):
@@ -390,6 +423,38 @@ NOT_A_CRITIC = [
         r"critic: forward has shape \(4,\), expected \(2, 4\)",
     ),
     (dict(critic=type("Detached", (Quadratic,), {"forward": detached_values})), "do not detach"),
+    (dict(critic=Hidden), "critic: it has no parameters; .*torch.nn.ModuleList, a plain list hides them"),
+    (
+        dict(critic=type("Narrow", (Quadratic,), {"forward": lambda self, obs: obs})),
+        r"critic: forward: calling it with \(obs, action\) raised TypeError: .* 3 were given",
+    ),
+    (
+        dict(critic=type("Number", (Quadratic,), {"forward": lambda self, obs, action: 3.0})),
+        "critic: forward returned a float; expected a tensor",
+    ),
+    (
+        dict(critic=type("Flat", (Quadratic,), {"value_and_action_gradient": lambda self, obs, action: 3.0})),
+        r"critic: value_and_action_gradient: calling it with \(obs, action\) raised TypeError",
+    ),
+    (
+        dict(reward=lambda obs, action: obs[:, 0]),
+        r"reward: calling it with \(obs, action, next_obs\) raised TypeError: .* 3 were given",
+    ),
+    (
+        dict(termination=lambda obs, action: obs[:, 0] > 1),
+        r"termination: calling it with \(obs, action, next_obs\) raised TypeError: .* 3 were given",
+    ),
+    (
+        dict(reward=lambda obs, action, next_obs: obs[:, 7], model="simulator"),
+        "reward: calling it with .* raised IndexError",
+    ),
+    (
+        dict(
+            reward=lambda obs, action: 0.0,
+            actor_loss=lambda c, world, actor, critic, obs, n: world.reward_fn(obs, obs, obs),
+        ),
+        "^reward: calling it",
+    ),
     (dict(critic=Unused), "forward does not use weights.0, .*biases.1, which could not be trained.*sizes=\\[\\]"),
     (
         dict(critic=Quadratic(make_config("td3"), 3, 1, torch.Generator())),
@@ -474,6 +539,19 @@ def test_a_loaded_agent_acts_without_its_loss_and_asks_for_it_to_learn(tmp_path)
         loaded.learn(10, reset_num_timesteps=False)
     with pytest.raises(ValueError, match="dynamics was not a function of its user's"):
         MAGEAgent.load(tmp_path / "run", critic_loss=relative, dynamics=Linear)
+
+
+def test_each_part_that_a_loaded_agent_was_not_given_again_is_not_tried():
+    learner = agent_with().learner
+    for name, check in CHECKS.items():
+        assert check(missing_function(name), learner) is None
+
+
+@pytest.mark.parametrize("algorithm", ["mage", "dyna-td3", "td3"])
+def test_a_loaded_agent_acts_without_its_reward_and_its_termination(tmp_path, algorithm):
+    parts = dict(reward=reward_fn("Pendulum-v1"), termination=termination_fn("Pendulum-v1"))
+    agent_with(algorithm=algorithm, **parts).save(tmp_path / "agent")
+    assert MAGEAgent.load(tmp_path / "agent").forgotten == ("reward", "termination")
 
 
 def test_a_loaded_agent_asks_for_its_model_at_once(tmp_path):

@@ -30,7 +30,7 @@ from ..updates import CriticLoss, CriticTarget, StateSlope
 # %% auto #0
 __all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'ActorLossFn', 'FORMULAS',
            'whole_number', 'frozen_copy', 'build_actor', 'NotHere', 'tried', 'built', 'build_critic', 'build_dynamics',
-           'check_dynamics', 'ForwardCritic', 'check_critic', 'check_shape', 'warn_without_slope', 'Unreached',
+           'check_dynamics', 'ForwardCritic', 'check_critic', 'shape_of', 'check_shape', 'check_functions', 'Unreached',
            'check_critic_target', 'gradients_of', 'critic_gradients_of', 'check_critic_loss', 'actor_gradients_of',
            'check_actor_loss', 'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function',
            'build_world', 'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
@@ -105,14 +105,17 @@ def check_dynamics(dynamics: Dynamics, members: int, obs_dim: int, act_dim: int)
         raise ValueError(f"dynamics: built with {dynamics.members} members, the configuration says members={members}; they have to agree.")
     device = next((p.device for p in dynamics.parameters()), torch.device("cpu"))
     zeros = lambda *shape: torch.zeros(*shape, device=device)
-    with torch.enable_grad():
-        next_obs = dynamics.sample(zeros(2 * members, obs_dim), zeros(2 * members, act_dim).requires_grad_(), zeros(2 * members, obs_dim))
-        batch = zeros(members, 2, obs_dim), zeros(members, 2, act_dim), zeros(members, 2, obs_dim)
-        losses, (mean, _) = dynamics.losses(*batch), dynamics.predict(*batch[:2])
-    shapes = {"sample": (next_obs, (2 * members, obs_dim)), "predict": (mean, (members, 2, obs_dim)), "losses": (losses, (members,))}
+    called = lambda name, signature, *arguments: tried(f"dynamics: {name}", signature, getattr(dynamics, name), *arguments)
+    batch = zeros(members, 2, obs_dim), zeros(members, 2, act_dim), zeros(members, 2, obs_dim)
+    predicted = called("predict", "(obs, action)", *batch[:2])
+    if not isinstance(predicted, (tuple, list)) or len(predicted) != 2:
+        raise ValueError(f"dynamics: predict returned a {type(predicted).__name__}; expected two tensors, mean and log-variance.")
+    next_obs = called("sample", "(obs, action, noise)", zeros(2 * members, obs_dim), zeros(2 * members, act_dim).requires_grad_(), zeros(2 * members, obs_dim))
+    losses = called("losses", "(obs, action, next_obs)", *batch)
+    shapes = {"sample": (next_obs, (2 * members, obs_dim)), "predict": (predicted[0], (members, 2, obs_dim)), "losses": (losses, (members,))}
     for name, (result, shape) in shapes.items():
-        if tuple(result.shape) != shape:
-            raise ValueError(f"dynamics: {name} returned shape {tuple(result.shape)}, expected {shape}.")
+        if (found := shape_of(f"dynamics: {name}", result)) != shape:
+            raise ValueError(f"dynamics: {name} returned shape {found}, expected {shape}.")
     if not (next_obs.requires_grad and losses.requires_grad):
         raise ValueError("dynamics: sample must be differentiable in the action, and losses in the parameters; do not detach them.")
 
@@ -164,42 +167,57 @@ def check_critic(critic: Critic, obs_dim: int, act_dim: int) -> None:
     """Raise `ValueError` unless this is a `Critic` with values of the right shapes that depend on its parameters."""
     if not isinstance(critic, Critic):
         raise ValueError(f"critic: built a {type(critic).__name__}; expected a mage_edu.Critic; inherit from mage_edu.ForwardCritic and write forward.")
+    if not list(critic.parameters()):
+        raise ValueError("critic: it has no parameters; assign networks as attributes or in a torch.nn.ModuleList, a plain list hides them.")
     like = next(critic.parameters())
     obs, action = like.new_zeros(4, obs_dim), like.new_zeros(4, act_dim)
-    with torch.enable_grad():
-        value = critic(obs, action)
-        rows = len(value) if value.ndim == 2 else critic.members  # of values: a member may be made of several networks
-        check_shape("critic: forward", value, (rows, 4))
-        if not value.requires_grad:
-            raise ValueError("critic: its values do not depend on its parameters; do not detach them.")
-        names, parameters = zip(*critic.named_parameters())
-        slopes = torch.autograd.grad(value.sum(), parameters, retain_graph=True, allow_unused=True)
-        if unused := [name for name, slope in zip(names, slopes) if slope is None]:
-            raise ValueError(f"critic: forward does not use {', '.join(unused)}, which could not be trained; a critic whose networks are all its own gives ForwardCritic sizes=[].")
-        check_shape("critic: value_and_action_gradient", critic.value_and_action_gradient(obs, action)[1], (rows, 4, act_dim))
-        for name in ("minimum", "first"):
-            check_shape(f"critic: {name}", getattr(critic, name)(obs, action), (4,))
+    called = lambda name, function: tried(f"critic: {name}", "(obs, action)", function, obs, action)
+    value = called("forward", critic)
+    shape = shape_of("critic: forward", value)
+    rows = shape[0] if len(shape) == 2 else critic.members  # of values: a member may be made of several networks
+    check_shape("critic: forward", value, (rows, 4))
+    if not value.requires_grad:
+        raise ValueError("critic: its values do not depend on its parameters; do not detach them.")
+    names, parameters = zip(*critic.named_parameters())
+    slopes = torch.autograd.grad(value.sum(), parameters, retain_graph=True, allow_unused=True)
+    if unused := [name for name, slope in zip(names, slopes) if slope is None]:
+        raise ValueError(f"critic: forward does not use {', '.join(unused)}, which could not be trained; a critic whose networks are all its own gives ForwardCritic sizes=[].")
+    check_shape("critic: value_and_action_gradient", called("value_and_action_gradient", lambda *pair: critic.value_and_action_gradient(*pair)[1]), (rows, 4, act_dim))
+    for name in ("minimum", "first"):
+        check_shape(f"critic: {name}", called(name, getattr(critic, name)), (4,))
+
+
+def shape_of(what: str, result: Any) -> tuple[int, ...]:
+    """The shape of what a part of the user's returned. Raises `ValueError` where that is no tensor."""
+    if not isinstance(result, Tensor):
+        raise ValueError(f"{what} returned a {type(result).__name__}; expected a tensor.")
+    return tuple(result.shape)
 
 
 def check_shape(what: str, result: Tensor, shape: tuple[int, ...]) -> None:
     """Raise `ValueError` where a part of the user's has another shape than expected."""
-    if tuple(result.shape) != shape:
-        raise ValueError(f"{what} has shape {tuple(result.shape)}, expected {shape}.")
+    if (found := shape_of(what, result)) != shape:
+        raise ValueError(f"{what} has shape {found}, expected {shape}.")
 
 
-def warn_without_slope(learner: Learner) -> None:
-    """Warn where slopes are taken through the user's reward and it has none: computed outside of torch, detached, or the same for all actions."""
+def check_functions(learner: Learner) -> None:
+    """Call the user's reward and termination once on transitions of zeros. Raises `ValueError` where that does not go.
+
+    Warns where slopes are taken through the reward and it has none: computed outside of torch, detached, or the same for all actions.
+    What a loaded agent was not given again is not checked; the warm-up tells of results that do not fit.
+    """
     config, world, like = learner.config, learner.world, learner.replay.data
-    if learner.sources["reward"] != "given" or not (config.actor_horizon > 0 or config.uses_model and config.gradient_weight > 0):
-        return
+    sloped = config.actor_horizon > 0 or config.uses_model and config.gradient_weight > 0
     zeros = lambda column: column.new_zeros(config.members, *column.shape[1:])
-    with torch.enable_grad():
-        action, next_obs = world.scale.to_env(zeros(like.action)).requires_grad_(), zeros(like.next_obs).requires_grad_()
+    obs, action, next_obs = zeros(like.obs), world.scale.to_env(zeros(like.action)).requires_grad_(sloped), zeros(like.next_obs).requires_grad_(sloped)
+    for name, function in (("reward", world.reward_fn), ("termination", world.termination_fn)):
+        if learner.sources[name] != "given":
+            continue
         try:
-            reward = world.reward_fn(zeros(like.obs), action, next_obs)
-        except NotHere:  # a loaded agent that was not given the function again
-            return
-        if isinstance(reward, Tensor) and not reward.requires_grad:  # the warm-up tells of what is no tensor
+            result = tried(name, "(obs, action, next_obs)", function, obs, action, next_obs, hint="; expected a function over batched torch tensors")
+        except NotHere:
+            continue
+        if name == "reward" and sloped and isinstance(result, Tensor) and not result.requires_grad:
             warnings.warn("reward: the function's result has no slope in action and next_obs, which this algorithm asks for; compute it with torch, and do not detach it.")
 
 
@@ -262,8 +280,12 @@ def critic_gradients_of(loss_fn: CriticLossFn) -> Callable[[Config, Critic, Crit
     return gradients
 
 
-def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> None:
-    """Call a loss once on zeros. Raises `ValueError` unless it returns a `CriticLoss` whose total can be differentiated."""
+def check_critic_loss(loss_fn: CriticLossFn, learner: Learner) -> None:
+    """Call a loss once on zeros. Raises `ValueError` unless it returns a `CriticLoss` whose total can be differentiated.
+
+    Where a loaded agent was not given it again, nothing is checked.
+    """
+    config, critic = learner.config, learner.critic
     columns, like = critic.action_columns, next(critic.parameters())
     zeros = lambda *shape: torch.zeros(*shape, dtype=like.dtype, device=like.device)
     action = zeros(4, columns.stop - columns.start)
@@ -274,6 +296,8 @@ def check_critic_loss(loss_fn: CriticLossFn, config: Config, critic: Critic) -> 
     target = CriticTarget(obs, action, zeros(4), gradient, zeros(4) + 1.0, state)
     try:
         loss = tried("critic_loss", "(config, critic, target)", loss_fn, config, critic, target, hint=without)
+    except NotHere:
+        return
     except KeyError as error:
         if error.args != ("given",):
             raise
@@ -396,9 +420,14 @@ def build_replay(config: Config, world: World, obs_dim: int, act_dim: int, seed:
 def eager_kernels(config: Config, given: Mapping[str, Callable[..., Any]]) -> Kernels:
     """The functions that cost time, with the user's own target and losses where the configuration says "given"."""
     users = lambda name: given.get(name, missing_function(name))
-    kernels = EAGER if config.critic_target != "given" else EAGER._replace(critic_target=users("critic_target"))
-    kernels = kernels if config.critic_loss != "given" else kernels._replace(critic_gradients=critic_gradients_of(users("critic_loss")))
-    return kernels if config.actor_loss != "given" else kernels._replace(actor_gradients=actor_gradients_of(users("actor_loss")))
+    own: dict[str, Callable[..., Any]] = {}
+    if config.critic_target == "given":
+        own["critic_target"] = users("critic_target")
+    if config.critic_loss == "given":
+        own["critic_gradients"] = critic_gradients_of(users("critic_loss"))
+    if config.actor_loss == "given":
+        own["actor_gradients"] = actor_gradients_of(users("actor_loss"))
+    return EAGER._replace(**own)
 
 
 def build_learner(config: Config, env: gym.Env, device: torch.device | str = "cpu", given: Mapping[str, Callable[..., Any]] | None = None) -> Learner:
