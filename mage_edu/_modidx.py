@@ -859,6 +859,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                              'mage_edu/engine/simulator.py'),
                                            'mage_edu.engine.simulator.cart_pole_state': ( 'engine/simulator.html#cart_pole_state',
                                                                                           'mage_edu/engine/simulator.py'),
+                                           'mage_edu.engine.simulator.is_simulated': ( 'engine/simulator.html#is_simulated',
+                                                                                       'mage_edu/engine/simulator.py'),
                                            'mage_edu.engine.simulator.column_difference': ( 'engine/simulator.html#column_difference',
                                                                                             'mage_edu/engine/simulator.py'),
                                            'mage_edu.engine.simulator.outdated_place': ( 'engine/simulator.html#outdated_place',

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import torch
 
@@ -391,6 +392,21 @@ def test_an_environment_that_cannot_be_diagnosed_is_refused_before_anything_is_w
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="diagnose_interval=-1"):
         make_config(diagnose_interval=-1)
+
+
+@pytest.mark.parametrize(
+    "make, why",
+    [
+        (lambda: "MountainCarContinuous-v0", "MountainCarContinuous-v0 has no formulas here"),
+        (lambda: gym.wrappers.TransformReward(gym.make("Pendulum-v1"), abs), "Pendulum-v1 wrapped in TransformReward"),
+    ],
+)
+def test_what_cannot_be_diagnosed_is_told_with_the_settings_that_ask_for_it(make, why):
+    advice = r".*diagnose\(\) and diagnose_interval .*: use diagnose_interval=0, or a known environment"
+    with pytest.raises(ValueError, match=why + advice):
+        MAGEAgent(make(), "td3", **SMALL).diagnose(**QUICK)
+    with pytest.raises(ValueError, match=why + advice):
+        MAGEAgent(make(), "td3", diagnose_interval=5, **SMALL)
 
 
 def test_the_command_line_prints_every_number_and_draws(tmp_path, capsys, monkeypatch):

@@ -100,3 +100,11 @@ def test_the_ids_give_the_same_worlds():
         env = make_env(env_id(name))
         obs, _ = env.reset(seed=0)
         assert tuple(float(x) for x in obs) in probe.starts
+
+
+def test_a_probe_has_no_simulator_and_says_what_asked_for_one():
+    known = "no simulator of it here, and model='simulator', diagnose.. and diagnose_interval need it; use model='learned' and diagnose_interval=0. Known: Pendulum-v1.*Hopper-v5"
+    with pytest.raises(ValueError, match=f"mage_edu/ProbeSlope-v0: there is {known}"):
+        MAGEAgent(env_id("slope"), "mage", "tiny").diagnose()
+    with pytest.raises(ValueError, match=known):
+        MAGEAgent(env_id("slope"), "mage", "tiny", model="simulator")

@@ -18,6 +18,7 @@ from ..actor import Actor, add_noise
 from ..config import Config
 from ..critic import Critic
 from ..dynamics import Dynamics
+from .environments import id_of, look_up
 from .simulator import SimulatedDynamics, SimulatedWorld, action_jacobian
 from .storage import check_columns, check_numbers
 from ..envs import ActionScale, TransitionFn, reward_fn, termination_fn
@@ -418,12 +419,15 @@ def double_copy(module: torch.nn.Module) -> torch.nn.Module:
 class Diagnoser:
     """Compares a learner's model and critic with the simulator, on environments and random numbers of its own.
 
-    Raises `ValueError` for an environment whose map is not known.
+    Raises `ValueError` for an environment whose formulas or whose map are not known.
     """
     imagined_steps = 5  # length of the rollouts of `model_error_k`
 
     def __init__(self, config: Config, make: Callable[[], gym.Env]):
         self.config, self.env = config, make()
+        if why := look_up(self.env).why_unknown:
+            raise ValueError(f"environment {id_of(self.env)} {why}. diagnose() and diagnose_interval compare with the formulas and with the simulator: use diagnose_interval=0, "
+                             "or a known environment as gymnasium.make gives it.")
         self.scale = ActionScale.of(self.env.action_space)
         self.truth = SimulatedDynamics(self.env)
         self.world = SimulatedWorld(self.truth, reward_fn(self.env), termination_fn(self.env), self.scale)

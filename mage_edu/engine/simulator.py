@@ -17,14 +17,14 @@ from .tasks import TASKS
 from .worlds import carry_physics, edited_paths
 from ..envs import ActionScale, TransitionFn, make_env
 from ..replay import ReplayBuffer
-from ..settings import unknown_name
 from ..targets import World
 
 # %% auto #0
-__all__ = ['FORMULAS', 'READERS', 'PHYSICS', 'WARM_START', 'Map', 'STEP', 'StepFn', 'pendulum_next_obs', 'cart_pole_next_obs',
-           'pendulum_state', 'cart_pole_state', 'part_of_state', 'outdated_place', 'put_outdated_place', 'MuJoCoStep',
-           'column_difference', 'action_jacobian', 'state_jacobian', 'Simulate', 'SimulatedDynamics',
-           'SimulatedRollout', 'SimulatedWorld', 'SimulatedTransitions', 'SimulatedReplay']
+__all__ = ['FORMULAS', 'READERS', 'PHYSICS', 'WARM_START', 'NEED_IT', 'Map', 'STEP', 'StepFn', 'pendulum_next_obs',
+           'cart_pole_next_obs', 'pendulum_state', 'cart_pole_state', 'part_of_state', 'outdated_place',
+           'put_outdated_place', 'is_simulated', 'MuJoCoStep', 'column_difference', 'action_jacobian', 'state_jacobian',
+           'Simulate', 'SimulatedDynamics', 'SimulatedRollout', 'SimulatedWorld', 'SimulatedTransitions',
+           'SimulatedReplay']
 
 # %% ../../nbs/engine/simulator.ipynb #007-py
 def pendulum_next_obs(obs: Tensor, action: Tensor, g: float = 10.0) -> Tensor:
@@ -88,6 +88,14 @@ def put_outdated_place(env: gym.Env, place: np.ndarray) -> None:
         env.unwrapped.data.xipos[:, :2] = place  # of every body, so of their centre of mass
 
 # %% ../../nbs/engine/simulator.ipynb #022-py
+NEED_IT = "model='simulator', diagnose() and diagnose_interval need it; use model='learned' and diagnose_interval=0."
+
+
+def is_simulated(name: str) -> bool:
+    """Whether a task can be put into a state and stepped here: it is a formula, or one of Gymnasium's MuJoCo tasks."""
+    return name in FORMULAS or name in TASKS and str(gym.registry[name].entry_point).startswith("gymnasium.envs.mujoco")
+
+
 class MuJoCoStep:
     """(state, action) -> (next_obs, next_state) of a MuJoCo task as a function, on an environment of its own.
 
@@ -97,8 +105,8 @@ class MuJoCoStep:
 
     def __init__(self, env: str | gym.Env):
         name = id_of(env)
-        if name not in TASKS:
-            raise ValueError(unknown_name("task to simulate", name, list(TASKS)))
+        if not is_simulated(name):
+            raise ValueError(f"environment {name}: there is no simulator of it here, and {NEED_IT} Known: {', '.join(filter(is_simulated, TASKS))}.")
         self.env = make_env(name, **(arguments_of(env) | {"max_episode_steps": 10**12}))  # no time limit: single steps
         if isinstance(env, gym.Env):
             carry_physics(env, self.env, edited_paths(env, make_env(name, learned=True, **arguments_of(env))))
@@ -195,7 +203,7 @@ class SimulatedDynamics(torch.nn.Module):
         self.scale, self.formula = ActionScale.of(env.action_space), FORMULAS.get(name)
         self.gravity = {"g": arguments["g"]} if "g" in arguments else {}
         if self.formula and (edited := edited_paths(env, make_env(name, learned=True, **arguments))):
-            raise ValueError(f"environment {name} with {', '.join(edited)} changed: its map is known as a formula, for the values of gymnasium.make only.")
+            raise ValueError(f"environment {name} with {', '.join(edited)} changed: its map is known as a formula, for the values of gymnasium.make only, and {NEED_IT}")
         self.step = None if self.formula else MuJoCoStep(env)
         self.state_of = READERS[name] if self.formula else self.step.state_of
         self.state_dim = env.observation_space.shape[0] if self.formula else self.step.state_dim
