@@ -407,8 +407,8 @@ def check_steps(total_timesteps: Any) -> int:
 
 # %% ../nbs/engine/agent.ipynb #038c-py
 def check_simulator(config: Config, compile: bool | str) -> None:
-    """Raise `ValueError` where the simulator is to be the model and compiling was asked for."""
-    if config.model == "simulator" and compile is True:
+    """Raise `ValueError` where the simulator is to imagine and compiling was asked for."""
+    if config.simulates and compile is True:
         raise ValueError("compile=True with model='simulator': the simulator cannot be compiled; leave compile at 'auto'.")
 
 # %% ../nbs/engine/agent.ipynb #040-py
@@ -595,7 +595,7 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
     computed as one.
     """
     wanted = compile_pays(agent.config, goal) if agent.compile == "auto" else agent.compile
-    wanted = wanted and agent.config.model == "learned"  # the simulator cannot be compiled
+    wanted = wanted and not agent.config.simulates  # the simulator cannot be compiled
     if wanted and agent.learner.graphs is None:
         wanted = compile_learner(agent.learner)
     agent.compile = wanted

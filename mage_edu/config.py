@@ -58,7 +58,7 @@ class Config(Settings):
     @property
     def uses_model(self) -> bool:
         """Whether any part of the target or of the actor's objective is imagined."""
-        return self.real_share < 1.0 or self.stored_slope or self.horizon > 1 or self.actor_horizon > 0
+        return self.real_share < 1.0 or self.stored_slope or self.horizon > 1 and self.horizon_mix > 0.0 or self.actor_horizon > 0
 
     @property
     def imagined_slope(self) -> bool:

@@ -99,7 +99,7 @@ class Settings:
     log_interval: int = number(250, low=1)  # environment steps between two rows of metrics.csv
     checkpoint_interval: int = number(1_000, low=1)  # environment steps between two checkpoints; at most these are lost when a run is killed
     diagnose_interval: int = number(0, low=0)  # environment steps between two rows of diagnostics.csv; 0 is never
-    diagnose_states: int = number(64, low=1)  # states in which gradients are compared with the simulator's
+    diagnose_states: int = number(64, low=2)  # states in which gradients are compared with the simulator's
     diagnose_horizon: int = number(100, low=1)  # steps of the rollouts that measure the true action-gradient
     diagnose_step: float = number(0.3, low=1e-9, high=1)  # their difference in the first action, to both sides, in [-1, 1] units
     diagnose_move: float = number(0.1, low=1e-9, high=1)  # root mean square change of actions when the policy is moved along a gradient, to see what it gains

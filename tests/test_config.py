@@ -13,6 +13,7 @@ from mage_edu.cli import Sweep, Train
 from mage_edu.config import ALGORITHMS, DEFAULT_ALGORITHM, SIZES, Config, make_config
 from mage_edu.engine.storage import saved_settings
 from mage_edu.settings import Settings, unknown_name
+from mage_edu.targets import horizon_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = dataclasses.fields(Config)
@@ -242,3 +243,16 @@ def test_a_share_that_rounds_to_nothing_has_no_stored_slope():
     with pytest.raises(ValueError, match="no such transition is in a batch"):
         make_config("td3-slope", "laptop", real_share=0.01, gradient_on="stored")
     assert make_config("dyna-half", "laptop", real_share=0.01).stored_count(128) == 0
+
+
+def test_a_horizon_that_has_no_weight_uses_no_model():
+    assert horizon_weights(3, 0.0) == [1.0]
+    assert not make_config("mve-td3", "tiny", horizon_mix=0.0).uses_model
+    assert make_config("mve-td3", "tiny", horizon_mix=0.1).uses_model
+    assert make_config("mage-mix", "tiny", horizon_mix=0.0).uses_model  # its first step is imagined
+
+
+def test_a_correlation_needs_two_states():
+    assert make_config(diagnose_states=2).diagnose_states == 2
+    with pytest.raises(ValueError, match="diagnose_states=1: expected a value of at least 2"):
+        make_config(diagnose_states=1)

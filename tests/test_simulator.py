@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+import mage_edu.agent as agent_module
 from mage_edu import MAGEAgent, make_config
+from mage_edu.agent import settle_compile
 from mage_edu.engine.diagnostics import play
 from mage_edu.engine.recorded import record, write_arrays
 from mage_edu.engine.rounds import agent_update
@@ -352,3 +354,13 @@ def test_a_run_with_the_simulator_can_be_diagnosed_where_observations_hide_somet
 def test_an_ensembles_batch_need_not_divide_where_there_is_no_ensemble():
     assert make_config("mage", "tiny", members=7, batch_size=64, model="simulator").uses_model
     assert not make_config("mage", "tiny", model="simulator").learns_model and make_config("mage", "tiny").learns_model
+
+
+def test_where_nothing_is_simulated_the_simulator_is_no_reason_not_to_compile(monkeypatch):
+    monkeypatch.setattr(agent_module, "compile_learner", lambda learner: True)
+    agent = MAGEAgent("Pendulum-v1", "td3", model="simulator", compile=True, **SMALL)
+    settle_compile(agent, 10)
+    assert agent.compile is True
+    agent = MAGEAgent("Pendulum-v1", "mage", model="simulator", **SMALL)
+    settle_compile(agent, 10**6)
+    assert agent.compile is False
