@@ -162,5 +162,5 @@ class ActionScale:
         return self.low + (action + 1.0) * 0.5 * (self.high - self.low)
 
     def to_actor(self, action: Tensor) -> Tensor:
-        """From the bounds to [-1, 1], (..., act_dim)."""
-        return 2.0 * (action - self.low) / (self.high - self.low) - 1.0
+        """From the bounds to [-1, 1], (..., act_dim); 0 where they coincide, as nothing can move there."""
+        return torch.where(self.high > self.low, 2.0 * (action - self.low) / (self.high - self.low) - 1.0, 0.0)

@@ -559,6 +559,12 @@ def test_action_scale_goes_to_the_bounds_and_back(env_id):
     assert all(space.contains(a) for a in scale.to_env(action).numpy())
 
 
+def test_an_action_that_cannot_move_is_no_nan_to_the_actor():
+    scale = ActionScale(torch.tensor([-2.0, 0.5]), torch.tensor([2.0, 0.5]))
+    assert scale.to_actor(torch.tensor([[1.0, 0.5]])).tolist() == [[0.5, 0.0]]
+    assert scale.to_actor(torch.tensor([torch.nan, 0.5])).isnan().tolist() == [True, False]
+
+
 @pytest.mark.parametrize("env_id", TASKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_formulas_keep_dtype_and_device(env_id, dtype):

@@ -187,7 +187,7 @@ def use_recorded(learner: Learner, arrays: Mapping[str, np.ndarray]) -> None:
     """Put recorded transitions (actions in the environment's units) into a fresh learner, in the place of the warm-up."""
     check_recorded(learner, arrays)
     unit = learner.world.scale.to_actor(torch.as_tensor(arrays["action"], dtype=torch.float32, device=learner.world.scale.low.device))
-    actions = unit.nan_to_num(0.0).clamp(-1.0, 1.0).cpu().numpy()  # a component whose bounds coincide cannot move, and counts as 0
+    actions = unit.clamp(-1.0, 1.0).cpu().numpy()
     for i, action in enumerate(actions):
         obs, next_obs = arrays["obs"][i], arrays["next_obs"][i]
         learner.replay.add(obs, action, arrays["reward"][i], next_obs, arrays["terminated"][i])
