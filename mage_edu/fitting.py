@@ -39,7 +39,6 @@ class LinearWorld:
         self.state_root = float32(torch.linalg.cholesky(moment))
         self.noise_std = float32(lqr.noise_cov.diagonal().sqrt())  # the noise of these lessons is independent per component
         self.M, self.policy_gradient = float32(action_value_matrix(lqr, K)), float32(policy_gradient(lqr, K))
-        self.moment = float32(moment)
 
     def states(self, seeds: int, batch: int, generator: torch.Generator) -> Tensor:
         """States (seeds, batch, n) with the second moment of the policy's visitation."""

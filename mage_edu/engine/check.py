@@ -65,17 +65,17 @@ class Played:
 MOST, SECONDS = 3_000, 1.0  # transitions, and processor seconds, of random actions
 
 
-def random_play(env: gym.Env, seed: int = 0, most: int = MOST, seconds: float = SECONDS) -> Played:
+def random_play(env: gym.Env) -> Played:
     """Transitions under uniformly random actions. Raises `EnvironmentFault` where the environment breaks its contract."""
     rows, starts, begin = [], [], time.process_time()
-    while len(rows) < most and time.process_time() - begin < seconds:
-        obs = checked_reset(env, seed + len(starts), f"step {len(rows)}")
+    while len(rows) < MOST and time.process_time() - begin < SECONDS:
+        obs = checked_reset(env, len(starts), f"step {len(rows)}")
         starts.append(obs)
-        for action in random_actions(env, seed + len(starts), most - len(rows)):
+        for action in random_actions(env, len(starts), MOST - len(rows)):
             next_obs, reward, terminated, truncated = checked_step(env, action, f"step {len(rows)}")
             rows.append((obs, action, reward, next_obs, terminated, truncated))
             obs = next_obs
-            if terminated or truncated or time.process_time() - begin > seconds:
+            if terminated or truncated or time.process_time() - begin > SECONDS:
                 break
     return Played(*(np.array(column) for column in zip(*rows)), np.array(starts))
 
@@ -91,15 +91,15 @@ def against_formula(env: gym.Env, played: Played) -> Iterator[Line]:
     yield Line("termination", "bad" if wrong else "good", f"known as a formula; {ended}" + (f"; {wrong} of them otherwise than the formula says" if wrong else ""))
 
 
-def learned_chances(env: gym.Env, played: Played, rounds: int = 3, batches: int = 150) -> dict[str, float]:
+def learned_chances(env: gym.Env, played: Played) -> dict[str, float]:
     """How well a learned reward and termination do after a little training on these transitions, by the names in metrics.csv."""
     config = make_config("mage", "tiny", reward="learned", termination="learned", learned_width=64, dynamics_lr=3e-3)
     learner = build_learner(config, env)
     use_recorded(learner, vars(played))
     found: dict[str, float] = {}
     for part in learner.learned.values():
-        for _ in range(rounds):
-            train_learned(part, learner.replay, learner.normalizer, batches, 128, config.dynamics_grad_clip)
+        for _ in range(3):
+            train_learned(part, learner.replay, learner.normalizer, 150, 128, config.dynamics_grad_clip)
         found |= measured(part.net, learner.replay)
     return found
 
@@ -156,13 +156,13 @@ def advised_discount(steps: int | None) -> float:
     return 0.99 if steps is None else round(1.0 - 1.0 / min(1000, max(20, steps / 10)), 4)
 
 
-def discount_line(env: gym.Env, played: Played, discount: float = 0.99) -> Line:
+def discount_line(env: gym.Env, played: Played) -> Line:
     """What the discount should be for this time limit."""
     limit = time_limit(env)
-    advised = advised_discount(limit)
+    advised, default = advised_discount(limit), make_config().discount
     known = f"a time limit of {limit} steps" if limit else f"no time limit (the longest random episode had {played.longest} steps; evaluation stops after eval_max_steps)"
-    return Line("discount", "look" if advised > discount else "good", f"{known}: {advised:g} is a first guess, with which a reward {1 / (1 - advised):.0f} steps ahead counts a third; "
-                f"the default is {discount:g}; what pays late needs more")
+    return Line("discount", "look" if advised > default else "good", f"{known}: {advised:g} is a first guess, with which a reward {1 / (1 - advised):.0f} steps ahead counts a third; "
+                f"the default is {default:g}; what pays late needs more")
 
 # %% ../../nbs/engine/check.ipynb #chec-11
 HARMLESS = ("infinity", "normalized space")  # no bounds on observations are common; actions are mapped to their bounds here

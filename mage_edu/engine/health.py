@@ -24,7 +24,6 @@ class Divergence(RuntimeError):
             "gradient_weight, critic_layer_norm=True, or more steps before learning begins (warmup_steps)."
             + (f" Rewards here are as large as {reward:.3g}, and losses grow with them: scale the rewards so that they are near 1." if reward > 10.0 else "")
         )
-        self.quantity, self.value, self.step = quantity, value, step
 
 
 def largest(tensors: list[Tensor]) -> float:

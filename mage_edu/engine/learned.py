@@ -132,10 +132,10 @@ def platt(logit: Tensor, truth: Tensor) -> tuple[float, float]:
     return slope, shift
 
 # %% ../../nbs/engine/learned.ipynb #06b-18
-def calibration_error(probability: Tensor, truth: Tensor, bins: int = 10) -> float:
-    """Mean distance between probability and frequency over `bins` equal bins, weighted by their counts; both (n,)."""
-    place = (probability * bins).long().clamp(max=bins - 1)
-    gap = torch.zeros(bins, dtype=probability.dtype, device=probability.device).index_add_(0, place, probability - truth)
+def calibration_error(probability: Tensor, truth: Tensor) -> float:
+    """Mean distance between probability and frequency over ten equal bins, weighted by their counts; both (n,)."""
+    place = (probability * 10).long().clamp(max=9)
+    gap = torch.zeros(10, dtype=probability.dtype, device=probability.device).index_add_(0, place, probability - truth)
     return float(gap.abs().sum() / len(truth))
 
 

@@ -21,7 +21,7 @@ from .storage import at_home, explain_write_errors, write_atomic
 
 # %% auto #0
 __all__ = ['ARRAYS', 'UNREADABLE', 'array_of', 'read_arrays', 'write_arrays', 'record', 'checked_arrays', 'check_joints',
-           'largest_jump', 'episode_arrays', 'read_minari', 'read_recorded']
+           'episode_arrays', 'read_minari', 'read_recorded']
 
 # %% ../../nbs/engine/recorded.ipynb #12c-05
 ARRAYS = ("obs", "action", "reward", "next_obs", "terminated")
@@ -132,13 +132,6 @@ def check_joints(arrays: Mapping[str, np.ndarray], limit: int | None, source: st
         warnings.warn(f"{source}: {longest} rows follow each other without an end, and an episode of this environment has at most {limit} steps. Where one ends, at row {row} perhaps, {what}", stacklevel=3)
     elif leaps.any():
         warnings.warn(f"{source}: {int(leaps.sum())} rows change an observation by more than 8 times what is usual, and the next row begins there; the first is row {int(np.argmax(leaps))}: {what}", stacklevel=3)
-
-
-def largest_jump(arrays: Mapping[str, np.ndarray]) -> float:
-    """The largest change of an observation, in units of the root mean square change of its column."""
-    change = arrays["next_obs"] - arrays["obs"]
-    usual = np.sqrt(np.mean(change**2, 0))
-    return float((np.abs(change) / np.where(usual > 0, usual, 1.0)).max())
 
 # %% ../../nbs/engine/recorded.ipynb #12c-13
 def episode_arrays(episode: Any, observation_space: gym.Space, obs_dim: int) -> dict[str, np.ndarray]:
