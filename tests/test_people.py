@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -288,6 +289,14 @@ def test_arguments_of_numpy_and_infinities_come_back_from_a_file(tmp_path):
     }
     value = plain_value({"a": (1, np.inf), "b": np.arange(2)})
     assert from_json(as_json(value)) == value == {"a": [1, np.inf], "b": [0, 1]}
+
+
+@pytest.mark.parametrize("number", [3, "three", "3", [np.inf], {"number": -np.inf}, None])
+def test_an_argument_named_number_comes_back_as_it_was(number):
+    value = {"weights": {"number": number}, "bounds": [-np.inf, np.inf]}
+    back = from_json(json.loads(json.dumps(as_json(value), allow_nan=False)))
+    assert back == value and type(back["weights"]["number"]) is type(number)
+    assert np.isnan(from_json({"number": "nan"}))  # as earlier versions wrote it too
 
 
 def test_steps_as_1e1_on_the_command_line_and_the_home_folder_behind_an_equals_sign(desk, monkeypatch, capsys):

@@ -177,6 +177,7 @@ longer = Runs("mixture/short_episodes_10000.csv")
 weight_tried = Runs("mixture/weight_choosing.csv")
 growing, reacher, pusher = (Runs(f"mixture/{name}.csv") for name in ("growing_cut", "reacher", "pusher"))
 ten_more = Runs("mixture/ten_more_seeds.csv")
+unnormalized = Runs("settings/layer_norm.csv")
 ant, controls, changed = (Runs(f"{name}.csv") for name in ("mixture/ant", "controls/returns", "settings/halfcheetah"))
 short, tried = Runs("mixture/short_episodes.csv"), Runs("mixture/short_episodes_choosing.csv")
 poles, postures = Runs("mixture/invertedpendulum.csv"), rows_of("mixture/posture.csv")
@@ -360,6 +361,23 @@ class Reading(NamedTuple):
     numbers: Callable[[], object]
 
 
+BARE = cut_after(100) + ",critic_layer_norm=false"
+
+
+def without_norm(step: int) -> np.ndarray:
+    """What the default gains without layer normalization, with the seeds of 100 and up that ran on the same processor."""
+    one, other = unnormalized.line("mage-even", label=BARE), growing.line("mage-even", label=cut_after(100))
+    return differences({seed: one[seed] for seed in one if seed >= 100}, other, step)
+
+
+def bare_poles() -> list[float]:
+    """Seeds that hold the pole at 5,000 steps without layer normalization, then seeds that diverge, then at which steps."""
+    rows = [row for row in rows_of("settings/layer_norm.csv") if row["env"] == "InvertedPendulum-v5"]
+    hold = [float(row["seed"]) for row in rows if row["step"] == "5000" and float(row["return"]) == 1_000]
+    broken = {float(row["seed"]): float(re.search(r"at step (\d+)", row["error"])[1]) for row in rows if row["error"]}
+    return [*hold, *broken, *broken.values()]
+
+
 READINGS = [
     Reading(RESULTS, r"and `mage` is ahead of it by\s+(\S+) on average after 10,000 steps \(paired: (\S+) to (\S+)\), on (\d) of (\d) seeds",
             lambda: (*with_interval(cheetah.paired("mage", "dyna-td3", 10_000)), (cheetah.paired("mage", "dyna-td3", 10_000) > 0).sum(), len(cheetah.seeds("mage")))),
@@ -395,6 +413,9 @@ READINGS = [
             lambda: [number for step in (8_000, 10_000) for number in with_interval(longer.paired("mage-half", "td3", step))]),
     Reading(RESULTS, r"Growing minus fixed, seeds 100 to 105: (\S+) at 2,000 steps \(95 % t-interval (\S+) to (\S+)\), (\S+) at 3,000 \((\S+) to (\S+)\), (\S+) at 5,000 \((\S+) to (\S+)\); the three of them that ran on, 100 to 102, at 10,000: (\S+) \((\S+) to (\S+)\)\.",
             lambda: [number for step in (2_000, 3_000, 5_000, 10_000) for number in with_interval(grown(step))]),
+    Reading(RESULTS, r"on the same processor .*?, seeds 100 to 102: (\S+) at 10,000 steps \((\S+) to (\S+)\), not decided", lambda: with_interval(without_norm(10_000))),
+    Reading(RESULTS, r"which falls with the default there, ends at (\d+) in the place of (\d+)\.", lambda: (unnormalized.mean_of("mage-even", 0, 10_000, label=BARE), growing.mean_of("mage-even", 0, 10_000, label=cut_after(100)))),
+    Reading(RESULTS, r"On the pole seeds (\d+), (\d+) and (\d+) hold it at 5,000 steps, and seeds (\d+) and (\d+) diverge, at steps (\d+) and (\d+):", lambda: bare_poles()),
     Reading(RESULTS, r"Seed 0 ends at (\d+) after 10,000 steps with the fixed cut, at (\d+) with the growing one", lambda: [growing.mean_of("mage-even", 0, 10_000, label=label) for label in (cut_after(100), GROWING)]),
     Reading(RESULTS, r"had (\d+) at 4,000 steps and ended at (\d+), its ten", lambda: [growing.mean_of("mage-even", 0, step, label=cut_after(100)) for step in (4_000, 5_000)]),
     Reading("README.md", r"on another processor, ended at (\d+) after 5,000 steps", lambda: [growing.mean_of("mage-even", 0, 5_000, label=cut_after(100))]),
@@ -519,6 +540,7 @@ PLAIN = {  # numbers that are no result: the reason, and the pieces of text that
          r"\(`state_slope_weight` 1\)", r"Fresh seeds: 0 to 9", r"size `tiny`, seeds 0 to 2", r"\(seed 100 only\)", r"`td3` with seed 101"),
         ("ten more seeds and when they were looked at", r"decide at 5,000 steps\)\.", r"slopes matter at 5,000 steps\. So seeds 10 to 19, which", r"settings to 5,000 steps, and a diagnosis at 2,500 and 5,000\.", r"at 3,000 steps \(95 % t-interval", r"With seeds 0 to 9, 20", r"So at 5,000 steps the default is ahead of `td3`, at 3,000 that",
          r"at 2,500 steps for `mage-even`", r"at 5,000, where the true one", r"for `dyna-half` at 5,000 steps\. With the run that fell \(seed 0 on the other processor\) in the place of seed 0", r"seven of the 20 end below 2,100", r"has not been run to 10,000 steps \(without", r"paired by seed, at 5,000 steps, `mage-even`", r"episodes have 100 steps\. Kept", r"At 5,000 steps every run of `mage-even` is nearer to 0 than every run of `td3`, at 10,000 no more"),
+        ("seeds and settings of runs without layer normalization", r"on HalfCheetah-v5 to 10,000 steps, and on InvertedPendulum-v5", r"same processor .*?, seeds 100 to 102:", r"\d+ at 10,000 steps \(", r"hold it at 5,000 steps, and seeds", r"not decided; seed 0, which falls"),
         ("seeds and settings of controls and changes", r"run of seed 10 to the last digit", r"with the same seeds at 5,000 steps: `pre", r"in the place of 0\.05:", r"excludes 0\. The", r"with seeds 100 to 105, where",
          r"`dyna-half`, run to 5,000 steps, is there", r"Size `laptop`, to 10,000 steps; falling", r"below that: 10,000 steps are"),
         ("what others published", r"DHMBPO published 4138 ± 1550 at 10,000 steps with its own settings, and 4386 ± 2126 with"),
@@ -695,6 +717,7 @@ TABLES = {
     "mixture/ant.csv": ant,
     "controls/returns.csv": controls,
     "settings/halfcheetah.csv": changed,
+    "settings/layer_norm.csv": unnormalized,
     "mixture/ten_more_seeds.csv": ten_more,
     "mixture/invertedpendulum.csv": poles,
 }

@@ -332,9 +332,11 @@ def as_json(value: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """The inverse of `as_json`."""
+    """The inverse of `as_json`: only {"number": "inf"}, "-inf" and "nan" stand for numbers; another dictionary of that one name is an argument."""
     if isinstance(value, dict):
-        return float(value["number"]) if set(value) == {"number"} else {name: from_json(part) for name, part in value.items()}
+        if set(value) == {"number"} and value["number"] in ("inf", "-inf", "nan"):
+            return float(value["number"])
+        return {name: from_json(part) for name, part in value.items()}
     return [from_json(part) for part in value] if isinstance(value, list) else value
 
 
