@@ -6,6 +6,7 @@ import sys
 import time
 from importlib.util import find_spec
 
+import gymnasium as gym
 import pytest
 
 from mage_edu import cli
@@ -237,12 +238,54 @@ def test_a_sweep_on_a_cluster_killed_in_the_middle_goes_on(tmp_path, capfd):
         (dict(backend="dusk"), "unknown backend 'dusk'. Did you mean 'dask'? Known: loky, dask, ray."),
         (dict(address="tcp://host:1"), "address='tcp://host:1' with backend='loky'"),
         (dict(backend="dask", workers=0), "workers=0: expected a whole number of at least 1"),
+        (dict(workers=1.5), "workers=1.5: expected a whole number of at least 1"),
     ],
 )
 def test_impossible_backends_are_refused_before_anything_is_written(tmp_path, arguments, sentence):
     with pytest.raises(ValueError) as refusal:
         run_sweep(jobs_in(tmp_path / "sweep"), report=silent, **arguments)
     assert sentence in str(refusal.value) and not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (dict(envs="Pendulum-v1"), "envs='Pendulum-v1': expected a list of ids"),
+        (dict(algorithms="td3"), "algorithms='td3': expected a list of names"),
+        (dict(algorithms=[["td3"]]), "algorithms=[['td3']]: expected a list of names"),
+        (dict(seeds=0), "seeds=0: expected a list of numbers"),
+        (dict(overrides="default"), "overrides='default': expected a list of variants"),
+        (dict(overrides=[]), "overrides: the list is empty, and so is the sweep; give at least one variant"),
+    ],
+)
+def test_what_is_no_list_of_names_is_refused_as_such(tmp_path, arguments, sentence):
+    with pytest.raises(ValueError) as refusal:
+        make_jobs(**dict(out=tmp_path, envs=["Pendulum-v1"], algorithms=["td3"], seeds=range(2), steps=10) | arguments)
+    assert sentence in str(refusal.value)
+
+
+def test_none_in_an_override_is_the_setting_none():
+    assert sweep.parse_variant("dynamics_clip=None,twin=True") == {"dynamics_clip": None, "twin": True}
+    (job,) = make_jobs("sweep", ["Pendulum-v1"], ["mage"], [0], 10, "tiny", ["dynamics_clip=None"])
+    assert job.config().dynamics_clip is None
+
+
+@pytest.mark.parametrize("module", sweep.SCRIPT)
+def test_an_environment_of_the_script_itself_is_not_sent_to_workers(tmp_path, monkeypatch, module):
+    name = "-".join(("Scripted", "v0"))  # put together, so that this file is not found to register it
+
+    def scripted():
+        return gym.make("Pendulum-v1").unwrapped
+
+    scripted.__module__ = module
+    monkeypatch.setitem(gym.registry, name, gym.envs.registration.EnvSpec(name, scripted))
+    jobs = make_jobs(tmp_path / "sweep", [name], ["td3"], [0], 10, "tiny")
+    for elsewhere in (dict(workers=2), dict(workers=2.0)):
+        with pytest.raises(ValueError, match=f"this script or notebook registers it.*'module:{name}'.*workers=1"):
+            run_sweep(jobs, report=silent, **elsewhere)
+    assert not (tmp_path / "sweep").exists()
+    monkeypatch.setattr(sweep, "train_job", lambda job, device: None)
+    run_sweep(jobs, workers=1, report=silent)
 
 
 def test_a_missing_package_is_named_with_how_to_get_it(tmp_path, monkeypatch):
