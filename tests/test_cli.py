@@ -59,12 +59,16 @@ MISTAKES = {  # what was wrong: (arguments, a part of the message)
     "sweep environment": ("sweep --envs Hoper-v5 --out sweep", "Did you mean 'Hopper-v5'"),
     "sweep algorithm": ("sweep --algorithms mgae --out sweep", "Did you mean 'mage'"),
     "sweep seed twice": ("sweep --seeds 0 0 --out sweep", "twice"),
+    "sweep without overrides": ("sweep --out sweep --overrides", "give at least one variant, such as default"),
+    "sweep without seeds": ("sweep --out sweep --seeds", "give at least one number, such as 0"),
     "sweep override": ("sweep --overrides discount --out sweep", "name=value"),
     "sweep override name": ("sweep --overrides discont=0.9 --out sweep", "Did you mean 'discount'"),
     "sweep steps": ("sweep --steps 0 --out sweep", "steps=0"),
     "sweep workers": ("sweep --workers 0 --out sweep", "workers=0"),
     "sweep folder": ("sweep --out file/sweep", "file/sweep"),
     "bench size": ("bench --sizes labtop", "Did you mean 'laptop'"),
+    "bench without precisions": ("bench --sizes tiny --precisions", "precisions: the list is empty"),
+    "bench without sizes": ("bench --sizes", "sizes: the list is empty"),
     "bench repeats": ("bench --sizes tiny --repeats 0", "repeats=0"),
 }
 

@@ -361,6 +361,8 @@ def bench(sizes: Iterable[str] = tuple(SIZES), repeats: int = 10, env_id: str = 
     """
     sizes, precisions = list(sizes), list(precisions)
     for kind, names, known in (("size", sizes, SIZES), ("precision", precisions, DTYPES)):
+        if not names:
+            raise ValueError(f"{kind}s: the list is empty; give at least one {kind}. Known: {', '.join(known)}.")
         for name in names:
             if name not in known:
                 raise ValueError(unknown_name(kind, name, list(known)))
