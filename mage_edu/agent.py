@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Literal, Mapping
 
@@ -33,6 +34,7 @@ from mage_edu.engine.build import (
 from .engine.checkpoint import Checkpoints, continued, cut_tables, newest_checkpoint
 from .engine.diagnostics import Diagnoser
 from mage_edu.engine.environments import (
+    LARGEST,
     EnvironmentFault,
     Watched,
     arguments_of,
@@ -80,13 +82,14 @@ from .evaluate import Evaluator, Policy
 from .web import write_onnx, write_page
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'CHECKS', 'BUILT', 'SB3_NAMES', 'default_dtype', 'ordinary_torch', 'pick_device',
-           'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_learner', 'follow', 'record_video', 'summary_of',
-           'write_rows', 'tables_of', 'save_checkpoint', 'last_row', 'counted_on', 'Reporter', 'open_tensorboard',
-           'describe_run', 'check_steps', 'check_simulator', 'with_their_dtype', 'MAGEAgent', 'check_names',
-           'check_algorithm', 'split_given', 'check_given', 'check_remembered', 'announce', 'start_count',
-           'settle_compile', 'OwnEvaluator', 'run_and_save', 'save_before_fault', 'how_to_go_on', 'continue_run',
-           'warn_of_changes', 'check_sizes', 'load_into', 'rebuilt', 'find_again', 'never_begun']
+__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'CHECKS', 'BUILT', 'SB3_NAMES', 'default_dtype', 'ordinary_torch', 'check_kind',
+           'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_settings', 'diagnose_learner',
+           'follow', 'record_video', 'summary_of', 'write_rows', 'tables_of', 'save_checkpoint', 'last_row',
+           'counted_on', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps', 'check_simulator',
+           'with_their_dtype', 'MAGEAgent', 'check_names', 'check_algorithm', 'split_given', 'check_given',
+           'check_remembered', 'announce', 'start_count', 'settle_compile', 'OwnEvaluator', 'run_and_save',
+           'save_before_fault', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'check_sizes', 'load_into',
+           'rebuilt', 'find_again', 'never_begun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
 @contextmanager
@@ -107,10 +110,15 @@ def ordinary_torch() -> Iterator[None]:
         yield
 
 
+def check_kind(name: str, value: Any, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Raise `ValueError` unless an argument is of one of these kinds; `expected` says in words which."""
+    if not isinstance(value, kinds):
+        raise ValueError(f"{name}={value!r:.200}: expected {expected}.")
+
+
 def pick_device(device: str | torch.device) -> torch.device:
     """`auto` is the GPU where there is one, else the CPU. Raises `ValueError` for a device that is not available."""
-    if not isinstance(device, (str, torch.device)):
-        raise ValueError(f"device={device!r}: expected a name; use 'auto', 'cpu' or 'cuda'.")
+    check_kind("device", device, (str, torch.device), "a name; use 'auto', 'cpu' or 'cuda'")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -120,10 +128,12 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 # %% ../nbs/engine/agent.ipynb #011-py
 def check_obs(obs: Any, dim: int) -> np.ndarray:
-    """One observation (dim,) or a batch (n, dim) as an array. Raises `ValueError` for another shape."""
+    """One observation (dim,) or a batch (n, dim) as an array. Raises `ValueError` for another shape, or what are no finite numbers."""
     obs = np.asarray(obs)
     if obs.ndim not in (1, 2) or obs.shape[-1] != dim:
         raise ValueError(f"obs of shape {obs.shape}: expected ({dim},) or (n, {dim}), as make_env gives them.")
+    if obs.dtype.kind not in "biuf" or not (np.abs(obs.astype(np.float64)) <= LARGEST).all():
+        raise ValueError(f"obs {obs!r:.200}: expected finite numbers, not beyond what float32 holds.")
     return obs
 
 # %% ../nbs/engine/agent.ipynb #014-py
@@ -158,7 +168,7 @@ class ActingAgent:
 
         One observation that is a dictionary or a tuple, where the plain environment's are, is flattened as `make_env` does. The
         policy is deterministic and has no memory: `deterministic` and `episode_start` make no difference, `state` is handed back.
-        Exploration noise is added inside `learn` only. Raises `ValueError` for another shape.
+        Exploration noise is added inside `learn` only. Raises `ValueError` for another shape, or what are no finite numbers.
         """
         obs = check_obs(flat_obs(self.env, obs), self.env.observation_space.shape[0])
         action = act(self.learner, np.atleast_2d(obs)).astype(self.env.action_space.dtype)
@@ -166,33 +176,39 @@ class ActingAgent:
 
     @ordinary_torch()
     def evaluate(self, episodes: int | None = None, seed: int = 0) -> np.ndarray:
-        """Returns of deterministic episodes on environments of their own: (episodes,)."""
+        """Returns of deterministic episodes on environments of their own: (episodes,); `None` takes the settings' `eval_episodes`.
+
+        Raises `ValueError` unless `episodes` is a whole number of at least 1, and `seed` one of at least 0.
+        """
         self.look()
         return evaluate_learner(self.learner, self.limited_env, episodes, seed)
 
     @ordinary_torch()
-    def diagnose(self, **settings: float) -> dict[str, float]:
+    def diagnose(self, states: int | None = None, horizon: int | None = None, step: float | None = None) -> dict[str, float]:
         """How well model, critic and policy gradient agree with the simulator now; `mage_edu.engine.diagnostics.MEANINGS` says what is what.
 
-        `settings` are `diagnose_states`, `diagnose_horizon`, `diagnose_step`. The policy gradient is that of the settings' objective, without the
+        `None` takes the settings' `diagnose_states`, `diagnose_horizon`, `diagnose_step`. The policy gradient is that of the settings' objective, without the
         penalty on the tanh; with an `actor_loss` of one's own it is not the gradient that the actor climbs. Raises `ValueError` for an environment without a known map.
         """
-        return diagnose_learner(self.learner, self.new_env, settings)
+        return diagnose_learner(self.learner, self.new_env, diagnose_settings(states, horizon, step))
 
     @ordinary_torch()
-    def video(self, path: str | Path, seed: int = 0, steps: int = 300) -> Path:
-        """Write an MP4 of the first `steps` steps of a deterministic episode; returns its path.
+    def video(self, path: str | Path, seed: int = 0, steps: int | None = 300) -> Path:
+        """Write an MP4 of the first `steps` steps of a deterministic episode, or with `None` of all of it; returns its path.
 
-        Drawing is slow without a graphics card, hence the limit. Raises `RuntimeError` where rendering fails.
+        Drawing is slow without a graphics card, hence the limit. Raises `ValueError` for another ending than .mp4, a negative or
+        non-integer `seed` or `steps`, and `RuntimeError` where rendering fails.
         """
+        check_kind("path", path, (str, os.PathLike), "the name of a file that ends in .mp4")
         return record_video(self.learner, self.new_env, at_home(path), seed, steps)
 
     def to_web(self, path: str | Path, seed: int = 0, half: bool = False) -> Path:
         """Write a folder that any web server can serve, with the agent live in it; returns its path.
 
         The episode starts as `reset(seed=seed)` does; `half` stores the weights in 16 bits. Raises `ValueError` for an environment that a
-        page cannot show, `RuntimeError` where the engine cannot be fetched.
+        page cannot show or a seed that is no whole number of at least 0, `RuntimeError` where the engine cannot be fetched.
         """
+        seed = whole_number("seed", seed, 0)
         name = f"{self.config.algorithm} on {self.env_id}, {self.num_timesteps:,} steps"
         env = self.new_env()
         try:
@@ -238,21 +254,21 @@ class ActingAgent:
 # %% ../nbs/engine/agent.ipynb #016-py
 def evaluate_learner(learner: Learner, new_env: Callable[[], gym.Env], episodes: int | None, seed: int) -> np.ndarray:
     """Returns of deterministic episodes, (episodes,); `None` takes the number in the configuration."""
-    episodes = learner.config.eval_episodes if episodes is None else episodes
-    evaluator = Evaluator(new_env, episodes, seed)
-    try:
+    episodes = learner.config.eval_episodes if episodes is None else whole_number("episodes", episodes, 1)
+    with closing(Evaluator(new_env, episodes, whole_number("seed", seed, 0))) as evaluator:
         return evaluator.returns(lambda obs: act(learner, obs), learner.num_timesteps)
-    finally:
-        evaluator.close()
+
+
+def diagnose_settings(states: int | None, horizon: int | None, step: float | None) -> dict[str, float]:
+    """What was given of these, by the names of the settings."""
+    named = {"diagnose_states": states, "diagnose_horizon": horizon, "diagnose_step": step}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def diagnose_learner(learner: Learner, new_env: Callable[[], gym.Env], settings: dict[str, float]) -> dict[str, float]:
     """One row of diagnostics, with these settings in the place of the configuration's."""
-    diagnoser = Diagnoser(dataclasses.replace(learner.config, **settings), new_env)
-    try:
+    with closing(Diagnoser(dataclasses.replace(learner.config, **settings), new_env)) as diagnoser:
         return diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps, learner.own_functions)
-    finally:
-        diagnoser.close()
 
 
 def follow(env: gym.Env) -> None:
@@ -263,8 +279,11 @@ def follow(env: gym.Env) -> None:
         renderer.camera_id = camera if camera >= 0 else renderer.camera_id
 
 
-def record_video(learner: Learner, new_env: Callable[..., gym.Env], path: Path, seed: int, steps: int) -> Path:
-    """Write an MP4 of the first `steps` steps of one deterministic episode."""
+def record_video(learner: Learner, new_env: Callable[..., gym.Env], path: Path, seed: int, steps: int | None) -> Path:
+    """Write an MP4 of the first `steps` steps of one deterministic episode. Raises `ValueError` for another ending, before anything is drawn."""
+    if path.suffix.lower() != ".mp4" or path.is_dir():
+        raise ValueError(f"{path}: expected the name of a file that ends in .mp4.")
+    seed, steps = whole_number("seed", seed, 0), None if steps is None else whole_number("steps", steps, 0)
     env = Watched(new_env(render_mode="rgb_array"), "video", learner.config.env_seconds)
     follow(env)
     try:
@@ -443,6 +462,9 @@ class MAGEAgent(ActingAgent):
                  compile: bool | Literal["auto"] = "auto", data: str | Path | None = None, threads: int | None = None, **settings: Any):
         check_names(settings)
         check_algorithm(algorithm)
+        check_kind("size", size, str, "a name, such as 'laptop'")
+        check_kind("out", out, (str, os.PathLike, type(None)), "the path of a new run folder, or None")
+        check_kind("data", data, (str, os.PathLike, type(None)), "the path of a file, 'minari:NAME', or None")
         given, settings = split_given(settings)
         config = make_config(algorithm, size, seed=seed, **settings)
         check_given(config, given)
@@ -543,9 +565,10 @@ def check_names(settings: Iterable[str]) -> None:
 
 
 def check_algorithm(algorithm: Any) -> None:
-    """Raise `ValueError` where a policy is named first, as Stable-Baselines3 does, and so the environment second."""
-    if isinstance(algorithm, gym.Env) or algorithm in gym.registry:
+    """Raise `ValueError` for what is no name, and where a policy is named first, as Stable-Baselines3 does, and so the environment second."""
+    if isinstance(algorithm, gym.Env) or isinstance(algorithm, str) and algorithm in gym.registry:
         raise ValueError(f"unknown algorithm {algorithm}: this is an environment, which is given as env; a policy is not named.")
+    check_kind("algorithm", algorithm, str, f"a name, such as {DEFAULT_ALGORITHM!r}")
 
 
 def split_given(settings: Mapping[str, Any]) -> tuple[dict[str, Callable[..., Any]], dict[str, Any]]:

@@ -15,6 +15,7 @@ import re
 import shlex
 import sys
 import textwrap
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -73,7 +74,7 @@ def run_file(run: Path, name: str) -> Path:
 
 
 def output_file(path: Path, suffix: str) -> Path:
-    """The path of a picture or video to write; `ValueError` or `FileNotFoundError` for one that cannot be right."""
+    """The path of a picture or table to write; `ValueError` or `FileNotFoundError` for one that cannot be right."""
     if path.suffix != suffix or path.is_dir():
         raise ValueError(f"--out {path}: expected the name of a file that ends in {suffix}.")
     if not path.parent.is_dir():
@@ -179,7 +180,7 @@ class Resume:
 class Evaluate:
     """Run a trained agent for some deterministic episodes and print the returns."""
     run_folder: Positional[Path]  # run folder, or folder of a saved agent
-    episodes: int = 10  # number of episodes
+    episodes: int | None = None  # number of episodes; without it the run's own eval_episodes
     seed: int = 0  # seeds the initial states
     device: str = "auto"  # auto, cpu or cuda
 
@@ -187,8 +188,8 @@ class Evaluate:
         """Evaluate and print."""
         from mage_edu.agent import MAGEAgent
 
-        check_count("--episodes", self.episodes, 1)
-        check_count("--seed", self.seed, 0)
+        if self.episodes is not None:
+            check_count("--episodes", self.episodes, 1)
         agent = MAGEAgent.load(self.run_folder, device=self.device)
         returns = agent.evaluate(self.episodes, self.seed)
         print("returns:", " ".join(f"{value:.1f}" for value in returns))
@@ -209,10 +210,8 @@ class Video:
         from mage_edu.agent import MAGEAgent
         from mage_edu.engine.storage import RunFolder
 
-        check_count("--seed", self.seed, 0)
         agent = MAGEAgent.load(self.run_folder)
-        path = output_file(self.out or RunFolder(self.run_folder).video, ".mp4")
-        print(f"video: {agent.video(path, seed=self.seed)}")
+        print(f"video: {agent.video(self.out or RunFolder(self.run_folder).video, seed=self.seed)}")
         return 0
 
 # %% ../nbs/engine/cli.ipynb #038w-py
@@ -229,7 +228,7 @@ class Web:
         """Write, and print how to look at it."""
         from mage_edu.agent import MAGEAgent
 
-        check_count("--seed", self.seed, 0)
+        check_count("--seed", self.seed, 0)  # before the policy is written
         agent = MAGEAgent.load(self.run_folder, device="cpu")
         if self.onnx is not None:
             print(f"policy: {agent.export(self.onnx)}")
@@ -242,17 +241,16 @@ class Web:
 class Diagnose:
     """Compare an agent's model, critic and policy gradient with the simulator, and draw what its run has logged of them."""
     run_folder: Positional[Path]  # run folder, or folder of a saved agent
-    states: int = 64  # states in which gradients are compared
-    horizon: int = 100  # steps of the rollouts that measure the true action-gradient
-    step: float = 0.3  # their difference in the first action, in [-1, 1] units
+    states: int | None = None  # states in which gradients are compared; without it the run's own diagnose_states
+    horizon: int | None = None  # steps of the rollouts that measure the true action-gradient; without it the run's own diagnose_horizon
+    step: float | None = None  # their difference in the first action, in [-1, 1] units; without it the run's own diagnose_step
 
     def run(self) -> int:
         """Measure, print, draw."""
-        from mage_edu.agent import MAGEAgent
+        from mage_edu.agent import MAGEAgent, diagnose_settings
 
         agent = MAGEAgent.load(self.run_folder, device="cpu")
-        settings = dict(diagnose_states=self.states, diagnose_horizon=self.horizon, diagnose_step=self.step)
-        for line in diagnosis_lines(agent, settings):
+        for line in diagnosis_lines(agent, diagnose_settings(self.states, self.horizon, self.step)):
             print(line)
         draw_model(agent, self.run_folder)
         draw_diagnostics(self.run_folder)
@@ -263,16 +261,15 @@ def diagnosis_lines(agent: "MAGEAgent", settings: dict[str, Any]) -> list[str]:
     """One line for each number of the diagnostics, and the model's error for each dimension of the observation."""
     from mage_edu.engine.diagnostics import MEANINGS, Diagnoser
 
-    learner, diagnoser = agent.learner, Diagnoser(dataclasses.replace(agent.config, **settings), agent.new_env)
-    row = diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps, learner.own_functions)
+    learner, errors = agent.learner, {}
+    with closing(Diagnoser(dataclasses.replace(agent.config, **settings), agent.new_env)) as diagnoser:
+        row = diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps, learner.own_functions)
+        if learner.learned_dynamics is not None:
+            errors = diagnoser.per_dimension(learner.actor, learner.learned_dynamics, learner.num_timesteps)
     lines = [f"{name:<24}{row[name]:>10.3f}  {meaning}" for name, meaning in MEANINGS.items() if name in row]
     if agent.config.actor_loss == "given":
         lines.append("policy_gradient and climb_gain are of the settings' objective; this actor climbs a loss of its user's")
-    if learner.learned_dynamics is not None:
-        errors = diagnoser.per_dimension(learner.actor, learner.learned_dynamics, learner.num_timesteps)
-        lines += [f"{name} per dimension: {' '.join(f'{value:.3f}' for value in values)}" for name, values in errors.items()]
-    diagnoser.close()
-    return lines
+    return lines + [f"{name} per dimension: {' '.join(f'{value:.3f}' for value in values)}" for name, values in errors.items()]
 
 
 def draw_model(agent: "MAGEAgent", run: Path) -> None:
@@ -283,10 +280,9 @@ def draw_model(agent: "MAGEAgent", run: Path) -> None:
     learner, folder = agent.learner, RunFolder(run)
     if learner.learned_dynamics is None or not folder.config.is_file():
         return
-    diagnoser = Diagnoser(agent.config, agent.new_env)
     title = f"the model of {agent.config.algorithm} on {agent.env_id} after {learner.num_timesteps} steps"
-    write_figure(folder.model_picture, diagnoser.picture(learner.actor, learner.learned_dynamics, learner.num_timesteps, title))
-    diagnoser.close()
+    with closing(Diagnoser(agent.config, agent.new_env)) as diagnoser:
+        write_figure(folder.model_picture, diagnoser.picture(learner.actor, learner.learned_dynamics, learner.num_timesteps, title))
     print(f"the model: {folder.model_picture}")
 
 

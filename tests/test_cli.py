@@ -185,6 +185,8 @@ def test_the_tour(desk, capsys, monkeypatch):
     assert cli.main(["plot", "run", "--out", "curves.png"]) == 0
     assert (desk / "curves.png").stat().st_size > 0
     assert cli.main(["plot", "run", "--out", "run/config.json"]) == 2
+    assert cli.main(["video", "run", "--out", "film.gif"]) == 2
+    assert "film.gif: expected the name of a file that ends in .mp4." in capsys.readouterr().err
     assert cli.main(["video", "run", "--out", "film.mp4"]) == 0
     assert (desk / "film.mp4").stat().st_size > 0
 

@@ -346,7 +346,7 @@ def test_episodes_that_are_too_short_for_several_steps():
     "settings", [dict(dynamics="deterministic"), dict(dynamics_sampling="moments"), dict(members=1)]
 )
 def test_every_kind_of_model_can_be_diagnosed(settings):
-    row = MAGEAgent("Pendulum-v1", **(SMALL | settings)).learn(60).diagnose(diagnose_states=4, diagnose_horizon=5)
+    row = MAGEAgent("Pendulum-v1", **(SMALL | settings)).learn(60).diagnose(states=4, horizon=5)
     assert all(math.isfinite(value) for value in row.values())
     assert (row["disagreement"] == 0.0) == (settings.get("members") == 1)
 
@@ -414,7 +414,7 @@ def test_the_command_line_prints_every_number_and_draws(tmp_path, capsys, monkey
     agent = MAGEAgent("Pendulum-v1", out="run", diagnose_interval=50, **QUICK, **SMALL).learn(100)
     assert cli.main(["diagnose", "run", "--states", "4", "--horizon", "5"]) == 0
     said = capsys.readouterr().out
-    row = agent.diagnose(diagnose_states=4, diagnose_horizon=5)
+    row = agent.diagnose(states=4, horizon=5)
     assert set(row) == set(DIAGNOSTICS)
     assert all(f"{name:<24}{value:>10.3f}" in said for name, value in row.items() if name != "step")
     assert "model_error per dimension: " in said and (tmp_path / "run" / "diagnostics.png").stat().st_size > 10_000
@@ -623,6 +623,46 @@ def test_the_slopes_length_is_a_median():
 def test_what_the_command_line_asks_of_a_diagnosis_is_measured():
     agent = MAGEAgent("Pendulum-v1", **SMALL)
     for horizon in (2, 9):
-        settings = QUICK | dict(diagnose_horizon=horizon)
-        name, value = cli.diagnosis_lines(agent, settings)[0].split()[:2]
-        assert name == "discounted_return" and value == f"{agent.diagnose(**settings)[name]:.3f}"
+        name, value = cli.diagnosis_lines(agent, QUICK | dict(diagnose_horizon=horizon))[0].split()[:2]
+        assert name == "discounted_return" and value == f"{agent.diagnose(4, horizon)[name]:.3f}"
+
+
+def test_without_numbers_of_its_own_the_command_measures_as_the_run_is_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    own = dict(diagnose_states=3, diagnose_horizon=4, diagnose_step=0.05, eval_episodes=3)
+    MAGEAgent("Pendulum-v1", "td3", out="run", **(SMALL | own)).learn(0)
+    asked = []
+    monkeypatch.setattr(cli, "diagnosis_lines", lambda agent, settings: asked.append(settings) or [])
+    assert cli.main(["diagnose", "run"]) == 0
+    assert cli.main(["diagnose", "run", "--states", "2", "--step", "0.1"]) == 0
+    assert asked == [{}, {"diagnose_states": 2, "diagnose_step": 0.1}]
+    assert cli.main(["evaluate", "run"]) == 0
+    assert "3 episodes" in capsys.readouterr().out
+
+
+def test_a_diagnosis_takes_the_words_of_the_command_and_no_others(monkeypatch):
+    agent, asked = MAGEAgent("Pendulum-v1", "td3", **SMALL), []
+    monkeypatch.setattr("mage_edu.agent.diagnose_learner", lambda learner, new_env, settings: asked.append(settings))
+    agent.diagnose(), agent.diagnose(states=3), agent.diagnose(2, 5, 0.1)
+    full = {"diagnose_states": 2, "diagnose_horizon": 5, "diagnose_step": 0.1}
+    assert asked == [{}, {"diagnose_states": 3}, full]
+    with pytest.raises(TypeError, match="actor_width"):
+        agent.diagnose(actor_width=3)
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda agent: cli.diagnosis_lines(agent, QUICK), lambda agent: cli.draw_model(agent, "run")]
+)
+def test_a_command_closes_its_environments_whatever_goes_wrong(tmp_path, monkeypatch, draw):
+    monkeypatch.chdir(tmp_path)
+    agent, closed = MAGEAgent("Pendulum-v1", "mage", out="run", **SMALL), []
+
+    def stumble(*arguments):
+        raise RuntimeError("no memory")
+
+    for name in ("row", "picture"):
+        monkeypatch.setattr(Diagnoser, name, stumble)
+    monkeypatch.setattr(Diagnoser, "close", lambda self: closed.append(self))
+    with pytest.raises(RuntimeError, match="no memory"):
+        draw(agent)
+    assert len(closed) == 1

@@ -678,7 +678,7 @@ def test_diagnostics_and_the_simulator_as_a_model_have_the_edited_physics():
     action = np.array([0.3, -0.2, 0.5], np.float32)
     assert np.allclose(agent.learner.world.dynamics.step.one(before, action)[0], agent.env.step(action)[0])
     with pytest.raises(ValueError, match="PendulumEnv.dt, PendulumEnv.m changed"):
-        MAGEAgent(edited("pendulum"), **QUICK).diagnose(diagnose_states=4, diagnose_horizon=4)
+        MAGEAgent(edited("pendulum"), **QUICK).diagnose(states=4, horizon=4)
 
 
 def test_a_run_is_not_continued_in_another_world(tmp_path):

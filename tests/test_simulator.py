@@ -328,11 +328,7 @@ def test_what_the_simulator_cannot_do_is_refused_before_anything_is_written(tmp_
 
 
 def test_a_run_with_the_simulator_can_be_diagnosed_where_observations_hide_something():
-    row = (
-        MAGEAgent("Walker2d-v5", "maac", model="simulator", **SMALL)
-        .learn(40)
-        .diagnose(diagnose_states=4, diagnose_horizon=5)
-    )
+    row = MAGEAgent("Walker2d-v5", "maac", model="simulator", **SMALL).learn(40).diagnose(states=4, horizon=5)
     assert all(np.isfinite(value) for value in row.values()) and "model_error" not in row
     dynamics, env = SimulatedDynamics(make_env("Walker2d-v5")), make_env("Walker2d-v5")
     (episode,) = play(
