@@ -4,8 +4,8 @@
 __all__ = ['Settings', 'ADDED', 'COMMANDS', 'NUMBERS', 'field_comments', 'optional_settings', 'given', 'check_count', 'run_file',
            'output_file', 'use_threads', 'Train', 'report_training', 'film_if_possible', 'Resume', 'Evaluate', 'Video',
            'Web', 'Diagnose', 'diagnosis_lines', 'draw_model', 'draw_diagnostics', 'run_label', 'Plot', 'Envs', 'Check',
-           'Sweep', 'summary_lines', 'difference_lines', 'time_lines', 'draw_sweep', 'Bench', 'whole', 'at_home',
-           'parse', 'show_all_letters', 'main']
+           'Sweep', 'summary_lines', 'difference_lines', 'time_lines', 'draw_sweep', 'Bench', 'whole_in', 'whole',
+           'at_home', 'parse', 'show_all_letters', 'main', 'answer']
 
 # %% ../nbs/engine/cli.ipynb #003-py
 import dataclasses
@@ -15,7 +15,7 @@ import re
 import shlex
 import sys
 import textwrap
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -301,8 +301,9 @@ def draw_diagnostics(run: Path) -> None:
 # %% ../nbs/engine/cli.ipynb #040-py
 def run_label(config: Config, given: Mapping[str, str] = MappingProxyType({})) -> str:
     """Algorithm, size and changed settings; runs that differ only in their seed have the same label. `given` names the user's functions."""
-    known = config.algorithm if config.algorithm in ALGORITHMS else DEFAULT_ALGORITHM  # somebody's own row: name its differences from the default
-    table = make_config(known, config.size, seed=config.seed).to_dict() | {"algorithm": config.algorithm}
+    algorithm = config.algorithm if config.algorithm in ALGORITHMS else DEFAULT_ALGORITHM  # somebody's own row: name its differences from the default
+    size = config.size if config.size in SIZES else Config.size
+    table = make_config(algorithm, size, seed=config.seed).to_dict() | {"algorithm": config.algorithm, "size": config.size}
     changed = [f"{name}={given.get(name, value)}" for name, value in config.to_dict().items() if value != table[name]]
     return " ".join([config.algorithm, config.size, *changed])
 
@@ -491,19 +492,22 @@ COMMANDS = {"train": Train, "resume": Resume, "evaluate": Evaluate, "diagnose": 
 NUMBERS = tyro.constructors.ConstructorRegistry()
 
 
+def whole_in(word: str) -> int:
+    """The count in a word: 10000, 10_000 or 1e4. Raises `ValueError`, to which tyro adds the option's name, for anything else."""
+    with suppress(ValueError):
+        return int(word)
+    with suppress(ValueError, OverflowError):  # what is no number, NaN, infinity
+        if (number := float(word)) == int(number):
+            return int(number)
+    raise ValueError(f"{word}: expected a whole number, such as 10000, 10_000 or 1e4.")
+
+
 @NUMBERS.primitive_rule
 def whole(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """How a count is read from a word: 10000, 10_000 or 1e4."""
+    """How a count is read from a word, by `whole_in`."""
     if info.type is not int:
         return None
-
-    def read(words: list[str]) -> int:
-        from mage_edu.engine.build import whole_number
-
-        try:
-            return int(words[0])
-        except ValueError:
-            return whole_number("count", float(words[0]), -sys.maxsize)
+    read = lambda words: whole_in(words[0])
     return tyro.constructors.PrimitiveConstructorSpec(nargs=1, metavar="INT", instance_from_str=read, is_instance=lambda value: isinstance(value, int), str_from_instance=lambda value: [str(value)])
 
 
@@ -516,10 +520,14 @@ def at_home(value: Any) -> Any:
 
 def parse(arguments: Sequence[str]) -> Any:
     """The command, as an instance of one of `COMMANDS`. Ends the process with status 2 for words it does not understand."""
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS, prog="mage-edu", args=list(arguments), registry=NUMBERS,
-        description="Model-based reinforcement learning with action-gradient critics. --debug anywhere shows the full traceback of an error.",
-    )
+    try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="mage-edu", args=list(arguments), registry=NUMBERS,
+            description="Model-based reinforcement learning with action-gradient critics. --debug anywhere shows the full traceback of an error.",
+        )
+    except SystemExit:
+        sys.stdout.flush()  # a reader of the help text who is gone is noticed here, not at Python's own end
+        raise
     return dataclasses.replace(command, **{field.name: at_home(getattr(command, field.name)) for field in dataclasses.fields(command)})
 
 # %% ../nbs/engine/cli.ipynb #056-py
@@ -534,6 +542,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `mage-edu` with these arguments (the process's own by default) and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     show_all_letters()
+    try:
+        return answer(arguments)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed at the end goes nowhere
+        return 0
+
+
+def answer(arguments: Sequence[str]) -> int:
+    """Run the command in some words and return its exit status; errors become one line, unless `--debug` is among the words. Raises `BrokenPipeError`."""
     command = parse([word for word in arguments if word != "--debug"])
     if "--debug" in arguments:
         return command.run()
@@ -542,8 +559,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed at the end goes nowhere
-        return 0
+        raise
     except KeyboardInterrupt as error:
         message, status = str(error) or "stopped", 130
     except (ValueError, OSError) as error:

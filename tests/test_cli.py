@@ -104,7 +104,9 @@ def test_a_mistake_costs_one_line_and_nothing_on_disk(mistake, desk, capsys):
 @pytest.mark.parametrize(
     "line, part",
     [
-        ("train --steps ten", "--steps"),
+        ("train --steps ten", "--steps: ten: expected a whole number"),
+        ("train --steps 1.5", "--steps: 1.5: expected a whole number"),
+        ("train --steps inf", "--steps: inf: expected a whole number"),
         ("trian", "train"),
         ("train --discont 0.9", "--discont"),
         ("evaluate", "PATH"),
@@ -135,11 +137,14 @@ def test_an_unexpected_error_is_called_a_defect_and_debug_shows_it(desk, monkeyp
 
 
 def test_a_closed_pipe_is_no_error(desk):
-    command = f"{sys.executable} -c 'import sys; from mage_edu.cli import main; sys.exit(main([\"envs\"]))' | head -0"
-    ended = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=os.path.dirname(__file__)
-    )
-    assert ended.returncode == 0 and ended.stderr == ""
+    for words in ('"envs"', '"train", "--help"', '"--help"'):
+        command = (
+            f"{sys.executable} -c 'import sys; from mage_edu.cli import main; sys.exit(main([{words}]))' | head -0"
+        )
+        ended = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=os.path.dirname(__file__)
+        )
+        assert ended.returncode == 0 and ended.stderr == "", words
 
 
 def test_ctrl_c_ends_with_status_130(desk, monkeypatch, capsys):
@@ -334,6 +339,8 @@ def test_an_environment_nobody_knows_trains_from_recorded_transitions(desk, caps
 
 def test_a_label_names_what_was_changed():
     assert cli.run_label(make_config("td3", "laptop", discount=0.9)) == "td3 laptop discount=0.9"
+    own = make_config(**make_config("td3", "laptop", discount=0.9).to_dict() | {"size": "mysize"})
+    assert cli.run_label(own) == "td3 mysize discount=0.9"
 
 
 def test_the_seed_of_an_evaluation_counts(desk, capsys):
