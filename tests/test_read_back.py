@@ -177,7 +177,9 @@ longer = Runs("mixture/short_episodes_10000.csv")
 weight_tried = Runs("mixture/weight_choosing.csv")
 growing, reacher, pusher = (Runs(f"mixture/{name}.csv") for name in ("growing_cut", "reacher", "pusher"))
 ten_more = Runs("mixture/ten_more_seeds.csv")
-unnormalized = Runs("settings/layer_norm.csv")
+unnormalized, hopper, one_update, sac = (
+    Runs(f"{name}.csv") for name in ("settings/layer_norm", "mixture/hopper", "worth_it/one_update", "worth_it/sac")
+)
 ant, controls, changed = (Runs(f"{name}.csv") for name in ("mixture/ant", "controls/returns", "settings/halfcheetah"))
 short, tried = Runs("mixture/short_episodes.csv"), Runs("mixture/short_episodes_choosing.csv")
 poles, postures = Runs("mixture/invertedpendulum.csv"), rows_of("mixture/posture.csv")
@@ -361,6 +363,25 @@ class Reading(NamedTuple):
     numbers: Callable[[], object]
 
 
+ONE = "updates_per_step=1,train_max_steps=100"
+
+
+def eight_minus_one(name: str, then: int) -> np.ndarray:
+    """What eight updates gain after 5,000 steps on one update after so many, where both have the seed."""
+    eight, one = ten_more.line(name), one_update.line(name)
+    at = lambda line, step: {seed: np.mean(steps[step]) for seed, steps in line.items()}
+    return np.array([at(eight, 5_000)[seed] - value for seed, value in at(one, then).items()])
+
+
+def milliseconds(*asked: tuple[str, int]) -> list[float]:
+    """Medians over the rounds of results/worth_it/seconds.csv."""
+    rows = rows_of("worth_it/seconds.csv")
+    mine = lambda name, updates: [
+        float(row["milliseconds"]) for row in rows if (row["algorithm"], int(row["updates"])) == (name, updates)
+    ]
+    return [float(np.median(mine(*one))) for one in asked]
+
+
 BARE = cut_after(100) + ",critic_layer_norm=false"
 
 
@@ -416,6 +437,13 @@ READINGS = [
     Reading(RESULTS, r"on the same processor .*?, seeds 100 to 102: (\S+) at 10,000 steps \((\S+) to (\S+)\), not decided", lambda: with_interval(without_norm(10_000))),
     Reading(RESULTS, r"which falls with the default there, ends at (\d+) in the place of (\d+)\.", lambda: (unnormalized.mean_of("mage-even", 0, 10_000, label=BARE), growing.mean_of("mage-even", 0, 10_000, label=cut_after(100)))),
     Reading(RESULTS, r"On the pole seeds (\d+), (\d+) and (\d+) hold it at 5,000 steps, and seeds (\d+) and (\d+) diverge, at steps (\d+) and (\d+):", lambda: bare_poles()),
+    Reading(RESULTS, r"at equal steps, 5,000, `mage-even` gains (\S+) \((\S+) to (\S+)\), `td3` (\S+) \((\S+) to (\S+)\)\.", lambda: (*with_interval(eight_minus_one("mage-even", 5_000)), *with_interval(eight_minus_one("td3", 5_000)))),
+    Reading(RESULTS, r"28 % of the updates: (\S+) \((\S+) to (\S+)\) for `mage-even`, (\S+) \((\S+) to (\S+)\) for `td3`", lambda: (*with_interval(eight_minus_one("mage-even", 10_000)), *with_interval(eight_minus_one("td3", 10_000)))),
+    Reading(RESULTS, r"`dyna-half` at 10,000 steps is (\S+) \((\S+) to (\S+)\), minus `td3` (\S+) \((\S+) to (\S+)\): ahead with all three", lambda: (*with_interval(one_update.paired("mage-even", "dyna-half", 10_000)), *with_interval(one_update.paired("mage-even", "td3", 10_000)))),
+    Reading(RESULTS, r"with one update `mage-even` ([\d.]+), `dyna-half` ([\d.]+), `mage` ([\d.]+), `td3` ([\d.]+); with eight ([\d.]+), ([\d.]+), ([\d.]+), ([\d.]+)\. So", lambda: milliseconds(*((name, updates) for updates in (1, 8) for name in ("mage-even", "dyna-half", "mage", "td3")))),
+    Reading(RESULTS, r"So 9,000 steps with one update take `mage-even` (\d+) s, 4,000 with eight (\d+) s\.", lambda: [steps * one / 1_000 for steps, one in zip((9_000, 4_000), milliseconds(("mage-even", 1), ("mage-even", 8)))]),
+    Reading(RESULTS, r"whole training episodes\) is at (\S+), (\S+) and (\S+) after 10,000 steps with the same", lambda: sac.values("sac", 10_000)),
+    Reading(RESULTS, r"at ([\d.]+) ms a step, and ([\d.]+) ms with eight\.", lambda: milliseconds(("sac", 1), ("sac", 8))),
     Reading(RESULTS, r"Seed 0 ends at (\d+) after 10,000 steps with the fixed cut, at (\d+) with the growing one", lambda: [growing.mean_of("mage-even", 0, 10_000, label=label) for label in (cut_after(100), GROWING)]),
     Reading(RESULTS, r"had (\d+) at 4,000 steps and ended at (\d+), its ten", lambda: [growing.mean_of("mage-even", 0, step, label=cut_after(100)) for step in (4_000, 5_000)]),
     Reading("README.md", r"on another processor, ended at (\d+) after 5,000 steps", lambda: [growing.mean_of("mage-even", 0, 5_000, label=cut_after(100))]),
@@ -540,6 +568,8 @@ PLAIN = {  # numbers that are no result: the reason, and the pieces of text that
          r"\(`state_slope_weight` 1\)", r"Fresh seeds: 0 to 9", r"size `tiny`, seeds 0 to 2", r"\(seed 100 only\)", r"`td3` with seed 101"),
         ("ten more seeds and when they were looked at", r"decide at 5,000 steps\)\.", r"slopes matter at 5,000 steps\. So seeds 10 to 19, which", r"settings to 5,000 steps, and a diagnosis at 2,500 and 5,000\.", r"at 3,000 steps \(95 % t-interval", r"With seeds 0 to 9, 20", r"So at 5,000 steps the default is ahead of `td3`, at 3,000 that",
          r"at 2,500 steps for `mage-even`", r"at 5,000, where the true one", r"for `dyna-half` at 5,000 steps\. With the run that fell \(seed 0 on the other processor\) in the place of seed 0", r"seven of the 20 end below 2,100", r"has not been run to 10,000 steps \(without", r"paired by seed, at 5,000 steps, `mage-even`", r"episodes have 100 steps\. Kept", r"At 5,000 steps every run of `mage-even` is nearer to 0 than every run of `td3`, at 10,000 no more"),
+        ("seeds and settings of one update in the place of eight", r"seeds 10 to 12 of the table above", r"at equal steps, 5,000, `mage-even`", r"eight after 5,000 steps minus one after 10,000, which takes", r"28 % of the updates", r"`dyna-half` at 10,000 steps is", r"three rounds of 250 steps on one thread", r"So 9,000 steps with one", r"s, 4,000 with eight", r"two layers of 256, one", r"after 10,000 steps with the same"),
+        ("seeds and settings of the runs on Hopper-v5", r"## Hopper-v5\n", r"Size `laptop`, to 20,000 steps, seeds 0 and 1;", r"DHMBPO published 2178 at 20,000 steps"),
         ("seeds and settings of runs without layer normalization", r"on HalfCheetah-v5 to 10,000 steps, and on InvertedPendulum-v5", r"same processor .*?, seeds 100 to 102:", r"\d+ at 10,000 steps \(", r"hold it at 5,000 steps, and seeds", r"not decided; seed 0, which falls"),
         ("seeds and settings of controls and changes", r"run of seed 10 to the last digit", r"with the same seeds at 5,000 steps: `pre", r"in the place of 0\.05:", r"excludes 0\. The", r"with seeds 100 to 105, where",
          r"`dyna-half`, run to 5,000 steps, is there", r"Size `laptop`, to 10,000 steps; falling", r"below that: 10,000 steps are"),
@@ -702,7 +732,7 @@ def test_what_is_said_in_words_holds_in_the_tables():
 
 # The tables of the page of results: which table of runs each stands under, and what its rows are called there.
 LINES = {"no noise on imagined actions": "imagined_noise=0.0", "no noise": "imagined_noise=0.0", "episodes cut": cut_after(100), "not cut": cut_after(0), "fixed cut": cut_after(100), "growing cut": GROWING, "slopes shuffled": "shuffled",
-         "no penalty before the tanh": cut_after(100) + ",preactivation_weight=0.0", "slow targets": cut_after(100) + ",polyak=0.005", "the model's value wrong": "value", "the model's slope wrong": "slope", "no layer normalization": cut_after(100) + ",critic_layer_norm=false"}  # fmt: skip
+         "no penalty before the tanh": cut_after(100) + ",preactivation_weight=0.0", "slow targets": cut_after(100) + ",polyak=0.005", "the model's value wrong": "value", "the model's slope wrong": "slope", "no layer normalization": cut_after(100) + ",critic_layer_norm=false", "one update a step": ONE}  # fmt: skip
 TABLES = {
     "halfcheetah/sweep.csv": cheetah,
     "invertedpendulum/sweep.csv": pole,
@@ -718,6 +748,8 @@ TABLES = {
     "controls/returns.csv": controls,
     "settings/halfcheetah.csv": changed,
     "settings/layer_norm.csv": unnormalized,
+    "mixture/hopper.csv": hopper,
+    "worth_it/one_update.csv": one_update,
     "mixture/ten_more_seeds.csv": ten_more,
     "mixture/invertedpendulum.csv": poles,
 }
