@@ -444,6 +444,7 @@ READINGS = [
     Reading(RESULTS, r"So 9,000 steps with one update take `mage-even` (\d+) s, 4,000 with eight (\d+) s\.", lambda: [steps * one / 1_000 for steps, one in zip((9_000, 4_000), milliseconds(("mage-even", 1), ("mage-even", 8)))]),
     Reading(RESULTS, r"whole training episodes\) is at (\S+), (\S+) and (\S+) after 10,000 steps with the same", lambda: sac.values("sac", 10_000)),
     Reading(RESULTS, r"at ([\d.]+) ms a step, and ([\d.]+) ms with eight\.", lambda: milliseconds(("sac", 1), ("sac", 8))),
+    Reading("README.md", r"a step of `mage-even` takes (\d+) ms in the place of (\d+), and", lambda: milliseconds(("mage-even", 1), ("mage-even", 8))),
     Reading(RESULTS, r"Seed 0 ends at (\d+) after 10,000 steps with the fixed cut, at (\d+) with the growing one", lambda: [growing.mean_of("mage-even", 0, 10_000, label=label) for label in (cut_after(100), GROWING)]),
     Reading(RESULTS, r"had (\d+) at 4,000 steps and ended at (\d+), its ten", lambda: [growing.mean_of("mage-even", 0, step, label=cut_after(100)) for step in (4_000, 5_000)]),
     Reading("README.md", r"on another processor, ended at (\d+) after 5,000 steps", lambda: [growing.mean_of("mage-even", 0, 5_000, label=cut_after(100))]),
@@ -595,6 +596,7 @@ PLAIN = {  # numbers that are no result: the reason, and the pieces of text that
         ("of the page", r"rounded to 16 bits", r"Lesson 01", r"\[Lesson 18\]"),
     ],
     "README.md": [
+        ("steps", r"three runs were after 10,000 steps where eight updates are after 5,000"),
         ("settings", r"size `laptop`, seeds 0 to 9, made by", r"which contains 0;", r"\(Seeds 4 to 9 of `mage-even` ran on another", r"After 10,000 steps their means", r"a 95 % interval"),
         ("settings of the run of make train", r"after 5,000 steps: it runs well for some hundred steps and then falls, which training episodes of 100 steps"),
         ("a conference and a licence", r"NeurIPS 2020", r"\(NeurIPS\), 2020", r"arXiv:2004\.14309", r"Towers et al\., 2024, arXiv:2407\.17032", r"IROS 2012", r"Apache License 2\.0"),
