@@ -22,11 +22,11 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def find_notebooks(folder: Path) -> list[Path]:
-    """All notebooks under `folder`, without those in hidden folders (Jupyter's checkpoints)."""
+    """All notebooks under `folder`, without those in hidden folders (Jupyter's checkpoints); long ones do not come last."""
     found = (
         path for path in folder.rglob("*.ipynb") if not any(p.startswith(".") for p in path.relative_to(folder).parts)
     )
-    return sorted(found)
+    return sorted(found, reverse=True)  # engine, course, appendix: at the end no long one is waited for
 
 
 def isolate(home: str) -> None:

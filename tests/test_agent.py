@@ -14,6 +14,7 @@ import torch
 import mage_edu
 from mage_edu import MAGEAgent, make_config
 from mage_edu.agent import continue_run, follow, named_weights, pick_device
+from mage_edu.engine.pictures import first_frame
 from mage_edu.engine.storage import evaluation_curve, load_agent, write_sealed
 from mage_edu.engine.tasks import TASKS
 from mage_edu.envs import make_env
@@ -384,7 +385,7 @@ def test_the_camera_goes_along_with_the_robot():
     env.reset(seed=0)
     position = np.zeros_like(env.unwrapped.data.qpos)
     position[0] = 30.0
-    before = env.render().astype(float)
+    before = first_frame(env).astype(float)
     env.unwrapped.set_state(position, np.zeros_like(env.unwrapped.data.qvel))
     assert (
         abs(env.unwrapped.mujoco_renderer.camera_id) < 10 and np.abs(env.render().astype(float) - before).mean() < 60.0

@@ -404,7 +404,7 @@ def test_an_environment_that_cannot_be_diagnosed_is_refused_before_anything_is_w
 def test_what_cannot_be_diagnosed_is_told_with_the_settings_that_ask_for_it(make, why):
     advice = r".*diagnose\(\) and diagnose_interval .*: use diagnose_interval=0, or a known environment"
     with pytest.raises(ValueError, match=why + advice):
-        MAGEAgent(make(), "td3", **SMALL).diagnose(**QUICK)
+        MAGEAgent(make(), "td3", **SMALL).diagnose(states=4, horizon=5)
     with pytest.raises(ValueError, match=why + advice):
         MAGEAgent(make(), "td3", diagnose_interval=5, **SMALL)
 

