@@ -50,7 +50,7 @@ LESSONS = sorted((ROOT / "nbs" / "course").glob("*.ipynb"))
 
 def prose(path):
     """The paragraphs of a lesson's text: a formula counts as a word, indented commands, tables and pictures as none."""
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+    for cell in cells(path):
         if cell["cell_type"] == "markdown":
             text = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", "x", "".join(cell["source"]), flags=re.DOTALL)
             text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)

@@ -29,11 +29,11 @@ from ..settings import unknown_name
 # %% auto #0
 __all__ = ['HUGE', 'PICTURES', 'HARMLESS', 'STANDARD_WRAPPERS', 'SCRIPT', 'LARGEST', 'id_of', 'parts_of', 'check_spaces',
            'into_space', 'as_vectors', 'flat_columns', 'is_close_to_bounds', 'import_mujoco', 'wrappers', 'Found',
-           'look_up', 'import_from_here', 'registering_module', 'source_of_module', 'check_version', 'check_id',
-           'make_by_id', 'asked_for', 'make_env', 'leaves_of', 'flat_obs', 'plain_value', 'as_json', 'from_json',
-           'arguments_of', 'time_limit', 'known_task', 'reward_fn', 'termination_fn', 'flattens', 'is_remakeable',
-           'json_can_hold', 'limited', 'EnvironmentFault', 'words_of', 'checked_obs', 'TimeUp', 'interrupted',
-           'at_most', 'reset_seeded', 'checked_reset', 'checked_step', 'Watched']
+           'look_up', 'import_from_here', 'spec_of', 'entry_module', 'registering_module', 'source_of_module',
+           'check_version', 'check_id', 'make_by_id', 'asked_for', 'make_env', 'leaves_of', 'flat_obs', 'plain_value',
+           'as_json', 'from_json', 'arguments_of', 'time_limit', 'known_task', 'reward_fn', 'termination_fn',
+           'flattens', 'is_remakeable', 'json_can_hold', 'limited', 'EnvironmentFault', 'words_of', 'checked_obs',
+           'TimeUp', 'interrupted', 'at_most', 'reset_seeded', 'checked_reset', 'checked_step', 'Watched']
 
 # %% ../../nbs/engine/environments.ipynb #058-py
 def id_of(env: str | gym.Env) -> str:
@@ -195,13 +195,23 @@ def import_from_here(module: str) -> None:
 SCRIPT = ("__main__", "__mp_main__")  # what a script is called, and what it is called in the processes that multiprocessing begins for it
 
 
-def registering_module(asked: EnvSpec | str | None) -> str | None:
-    """The module whose import registers an environment, by spec or id, as far as it can be told: None for Gymnasium's own, those of mage_edu, and of a script."""
-    spec = gym.registry.get(asked.rpartition(":")[2]) if isinstance(asked, str) else asked
+def spec_of(asked: EnvSpec | str | None) -> EnvSpec | None:
+    """The spec of an environment, by itself or by id; None where none is registered."""
+    return gym.registry.get(asked.rpartition(":")[2]) if isinstance(asked, str) else asked
+
+
+def entry_module(asked: EnvSpec | str | None) -> str | None:
+    """The module of what makes an environment, by spec or id; None where none is registered."""
+    spec = spec_of(asked)
     if spec is None or spec.entry_point is None:
         return None
-    entry = spec.entry_point.partition(":")[0] if isinstance(spec.entry_point, str) else getattr(spec.entry_point, "__module__", "__main__")
-    if entry.partition(".")[0] in ("gymnasium", "mage_edu"):
+    return spec.entry_point.partition(":")[0] if isinstance(spec.entry_point, str) else getattr(spec.entry_point, "__module__", "__main__")
+
+
+def registering_module(asked: EnvSpec | str | None) -> str | None:
+    """The module whose import registers an environment, by spec or id, as far as it can be told: None for Gymnasium's own, those of mage_edu, and of a script."""
+    spec, entry = spec_of(asked), entry_module(asked)
+    if spec is None or entry is None or entry.partition(".")[0] in ("gymnasium", "mage_edu"):
         return None
     libraries = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     own = [name for name, module in list(sys.modules.items()) if (file := getattr(module, "__file__", None)) and not file.startswith(libraries)]
