@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import json
 import math
@@ -108,9 +109,12 @@ def imported(notebook: nbformat.NotebookNode) -> Iterator[str]:
                 )
 
 
+packages_of_modules = functools.cache(packages_distributions)  # it reads the records of all that is installed: seconds
+
+
 def how_to_install(notebook: nbformat.NotebookNode, root: Path) -> str:
     """A sentence: which packages a notebook imports, and what installs them."""
-    settings, homes = ConfigParser(delimiters=["="], interpolation=None), packages_distributions()
+    settings, homes = ConfigParser(delimiters=["="], interpolation=None), packages_of_modules()
     settings.read(root / "settings.ini", encoding="utf-8")
     library = {normal(need) for need in settings["DEFAULT"]["requirements"].split()} | {"mage-edu"}
     names = sorted({*imported(notebook)} - {"IPython"})

@@ -131,7 +131,7 @@ class Difference(NamedTuple):
 
     @property
     def half_width(self) -> float:
-        """Half of the interval: a true difference of this size could just be told from none."""
+        """Half of the interval: a true difference of this size is told from none about every other time."""
         return 0.5 * (self.high - self.low)
 
 
