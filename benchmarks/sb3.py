@@ -20,8 +20,8 @@ import tyro
 
 from mage_edu import MAGEAgent
 from mage_edu.engine.storage import write_table
+from mage_edu.engine.sweep import returns_along
 from mage_edu.envs import make_env
-from mage_edu.evaluate import Evaluator, Policy
 
 EVAL_INTERVAL, EVAL_EPISODES = 10_000, 10
 COLUMNS = ("env", "library", "seed", "step", "return")
@@ -136,20 +136,8 @@ def our_returns(env_id: str, setting: Setting, seed: int, steps: int) -> list[tu
 
 def their_returns(env_id: str, setting: Setting, seed: int, steps: int) -> list[tuple[int, float]]:
     """(step, mean return) of every evaluation of one run of theirs, by our evaluator: the same episodes' seeds as in ours."""
-    from stable_baselines3.common.callbacks import BaseCallback
-
-    evaluator, found = Evaluator(lambda: make_env(env_id), EVAL_EPISODES, seed), []
-
-    class Evaluate(BaseCallback):
-        def _on_step(self) -> bool:
-            if self.num_timesteps % EVAL_INTERVAL == 0:
-                policy: Policy = lambda obs: self.model.predict(obs, deterministic=True)[0]
-                found.append((self.num_timesteps, float(evaluator.returns(policy, self.num_timesteps).mean())))
-            return True
-
-    their_model(env_id, setting, seed).learn(steps, callback=Evaluate())
-    evaluator.close()
-    return found
+    model = their_model(env_id, setting, seed)
+    return returns_along(model, env_id, seed, steps, EVAL_INTERVAL, EVAL_EPISODES)
 
 
 def run(env_id: str, library: str, seed: int, steps: int, setting: Setting, path: Path) -> None:

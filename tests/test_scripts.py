@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mage_edu import MAGEAgent, make_env
+from mage_edu.engine.storage import read_table
 from mage_edu.web import read_agent
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,3 +99,27 @@ def test_a_recorded_episode_is_played_in_the_world_of_the_agent(tmp_path, import
     obs, reward = step(recorded["obs"][0], 2.0 * recorded["actions"][-1])
     _, then = step(obs, agent.predict(obs)[0].item())
     assert abs(reward + agent.config.discount * then - recorded["simulator"][0][-1]) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("path", "words", "table"),
+    [
+        ("results/worth_it/sac.py", ["--gradient-steps", "1", "8"], "sac.csv"),
+        ("results/controls/collect.py", ["none", "slope"], "returns.csv"),
+    ],
+)
+def test_a_script_makes_its_folder_and_no_run_of_its_table_again(path, words, table, tmp_path, imported, monkeypatch):
+    script, made = imported(path), []
+
+    def train(run, *rest):
+        made.append((run["label"], run["seed"]))
+        return [{**run, "step": 1000, "return": 1.0, "status": "finished", "error": ""}]
+
+    monkeypatch.setattr(script, "train", train)
+    monkeypatch.setattr(script.torch, "set_num_threads", lambda number: None)
+    out = tmp_path / "results" / "new"
+    script.main([*words[:-1], "--seeds", "10", "--out", str(out)])
+    script.main([*words, "--seeds", "10", "11", "--out", str(out)])
+    assert len(made) == len(set(made)) == 4
+    rows = read_table(out / table)
+    assert [(str(row["label"]), row["seed"]) for row in rows] == made

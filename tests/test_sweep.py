@@ -13,10 +13,12 @@ from mage_edu import cli
 from mage_edu.engine import sweep
 from mage_edu.engine.storage import RunFolder, read_table
 from mage_edu.engine.sweep import (
+    has_rows,
     is_finished,
     make_jobs,
     read_sweep,
     read_times,
+    returns_along,
     run_sweep,
     sweep_curves,
     sweep_summary,
@@ -435,3 +437,37 @@ def test_a_function_of_ones_own_cannot_be_an_override(tmp_path):
         make_jobs(tmp_path, ["Pendulum-v1"], ["mage"], [0], 100, "tiny", ["critic_loss=given"])
     with pytest.raises(ValueError, match="unknown setting 'gamma': here that is discount"):
         make_jobs(tmp_path, ["Pendulum-v1"], ["mage"], [0], 100, "tiny", ["gamma=0.9"])
+
+
+def test_a_run_of_a_table_is_told_by_all_that_tells_runs_apart(tmp_path):
+    run = dict(env="Pendulum-v1", algorithm="sac", label="gradient_steps=8", seed=3)
+    assert not has_rows(tmp_path / "sweep.csv", run)  # no table yet
+    sweep.write_sweep(tmp_path, [run | {"step": 100, "return": 1.0, "status": "finished"}])
+    assert has_rows(tmp_path / "sweep.csv", run)
+    others = dict(env="Hopper-v5", algorithm="td3", label="default", seed=30)
+    assert not any(has_rows(tmp_path / "sweep.csv", run | {name: value}) for name, value in others.items())
+
+
+def test_another_package_is_evaluated_on_the_episodes_of_our_agent():
+    from mage_edu import MAGEAgent
+
+    agent = MAGEAgent("Pendulum-v1", "td3", "tiny", seed=7)
+
+    class Theirs:
+        """Has the face of Stable-Baselines3 and the policy of our agent, which stays as it is."""
+
+        num_timesteps, asked = 0, []
+
+        def predict(self, obs, deterministic):
+            self.asked.append(deterministic)
+            return agent.predict(obs)
+
+        def learn(self, steps, callback):
+            for self.num_timesteps in range(1, steps + 1):
+                assert callback({}, {})  # they stop where it is not true
+
+    points = returns_along(Theirs(), "Pendulum-v1", seed=7, steps=25, interval=10, episodes=2)
+    assert [step for step, _ in points] == [10, 20] and set(Theirs.asked) == {True}
+    for step, value in points:
+        agent.learner.num_timesteps = step
+        assert value == agent.evaluate(episodes=2, seed=7).mean()

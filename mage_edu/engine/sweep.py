@@ -4,11 +4,12 @@
 __all__ = ['COLUMNS', 'TIME_COLUMNS', 'RUN', 'Call', 'ONE_THREAD', 'BACKENDS', 'NEEDS', 'folder_name', 'Job', 'parse_value',
            'parse_variant', 'listed', 'make_jobs', 'as_described', 'check_not_longer', 'is_finished', 'set_aside',
            'can_go_on', 'in_use', 'reserved', 'wait_for', 'Outcome', 'train_job', 'failure', 'run_job', 'outcome_rows',
-           'time_rows', 'whole', 'read_rows_of', 'read_sweep', 'read_times', 'one_writer', 'merge_rows', 'write_sweep',
-           'write_times', 'in_this_process', 'in_processes', 'loky_workers', 'dask_workers', 'ray_workers',
-           'check_backend', 'check_importable', 'from_anywhere', 'seen_here', 'make_sweep_folder', 'train_all',
-           'run_sweep', 'sweep_curves', 'sweep_summary', 'paired_interval', 'sweep_differences', 'at_shared_seconds',
-           'time_curves', 'time_summary', 'sweep_diagnostics', 'write_diagnostics']
+           'time_rows', 'whole', 'run_of', 'read_rows_of', 'read_sweep', 'read_times', 'one_writer', 'merge_rows',
+           'write_sweep', 'write_times', 'has_rows', 'returns_along', 'in_this_process', 'in_processes', 'loky_workers',
+           'dask_workers', 'ray_workers', 'check_backend', 'check_importable', 'from_anywhere', 'seen_here',
+           'make_sweep_folder', 'train_all', 'run_sweep', 'sweep_curves', 'sweep_summary', 'paired_interval',
+           'sweep_differences', 'at_shared_seconds', 'time_curves', 'time_summary', 'sweep_diagnostics',
+           'write_diagnostics']
 
 # %% ../../nbs/engine/sweep.ipynb #004-py
 import dataclasses
@@ -21,7 +22,7 @@ import traceback
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,7 +58,8 @@ from mage_edu.engine.storage import (
     write_json,
     write_table,
 )
-from ..evaluate import summarize
+from ..envs import make_env
+from ..evaluate import Evaluator, summarize
 from ..settings import plain, unknown_name
 
 # %% ../../nbs/engine/sweep.ipynb #008-py
@@ -321,6 +323,11 @@ def whole(value: Any) -> Any:
 RUN = ("env", "algorithm", "label", "seed")  # what tells one run of a sweep from another
 
 
+def run_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The run that a row of a table belongs to, by the values of `RUN`."""
+    return tuple(row[name] for name in RUN)
+
+
 def read_rows_of(table: Path, names: Sequence[str] = RUN, numbers: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The rows of one of a sweep's tables; none where there is no table yet.
 
@@ -357,10 +364,9 @@ def one_writer(out: Path) -> Iterator[None]:
 def merge_rows(table: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a table in one move; rows of runs that are not among `rows` stay from the table that was there, also what another sweep writes meanwhile."""
     rows = list(rows)
-    key = lambda row: tuple(row[name] for name in RUN)
-    new = {key(row) for row in rows}
+    new = {run_of(row) for row in rows}
     with one_writer(table.parent):
-        old = [row for row in read_rows_of(table) if key(row) not in new]
+        old = [row for row in read_rows_of(table) if run_of(row) not in new]
         if unknown := sorted({name for row in old for name in row} - set(columns)):
             raise ValueError(f"{table}: unknown column {', '.join(unknown)}; the columns are {', '.join(columns)}.")
         write_table(table, columns, old + rows)
@@ -374,6 +380,28 @@ def write_sweep(out: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def write_times(out: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write `times.csv`, as `merge_rows` does."""
     merge_rows(Path(out) / "times.csv", TIME_COLUMNS, rows)
+
+# %% ../../nbs/engine/sweep.ipynb #039b-py
+def has_rows(table: Path, run: Mapping[str, Any]) -> bool:
+    """Whether one of a sweep's tables, which need not be there yet, has rows of the run with these values of `RUN`. Raises as `read_rows_of` does."""
+    return run_of(run) in map(run_of, read_rows_of(table))
+
+
+def returns_along(model: Any, env: str, seed: int, steps: int, interval: int, episodes: int) -> list[tuple[int, float]]:
+    """(step, mean return) along `model.learn(steps)` of a model with the face of Stable-Baselines3's: every `interval` steps whole episodes without noise.
+
+    Their initial states are those from which an agent of ours with this seed is evaluated.
+    """
+    found: list[tuple[int, float]] = []
+    with closing(Evaluator(lambda: make_env(env), episodes, seed)) as evaluator:
+        def look(*loop: Any) -> bool:
+            if model.num_timesteps % interval == 0:
+                returns = evaluator.returns(lambda obs: model.predict(obs, deterministic=True)[0], model.num_timesteps)
+                found.append((model.num_timesteps, float(returns.mean())))
+            return True
+
+        model.learn(steps, callback=look)
+    return found
 
 # %% ../../nbs/engine/sweep.ipynb #040a-py
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]  # as joblib's `delayed` gives it

@@ -10,10 +10,9 @@ Writes returns.csv beside itself, in the form of a sweep's table; a run that the
 from __future__ import annotations
 
 import argparse
-import csv
 from functools import partial
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from mage_edu import MAGEAgent
 from mage_edu.config import Config
 from mage_edu.dynamics import Dynamics
 from mage_edu.engine.build import build_dynamics
-from mage_edu.engine.sweep import COLUMNS, merge_rows
+from mage_edu.engine.sweep import COLUMNS, has_rows, merge_rows
 from mage_edu.updates import CriticTarget, critic_target
 
 HERE = Path(__file__).resolve().parent
@@ -74,24 +73,18 @@ def parts(kind: str) -> dict[str, Any]:
     return {} if kind == "none" else {"dynamics": partial(build, kind)}
 
 
-def train(env: str, algorithm: str, kind: str, seed: int, steps: int) -> list[dict[str, Any]]:
-    """The rows of one run."""
+def train(run: Mapping[str, Any], steps: int) -> list[dict[str, Any]]:
+    """The rows of one run; its label is the kind of control."""
     rows: list[dict[str, Any]] = []
 
     def note(agent: MAGEAgent, metrics: dict[str, float]) -> None:
         if "return" in metrics:
-            rows.append({"step": int(metrics["step"]), "return": float(metrics["return"])})
+            point = {"step": int(metrics["step"]), "return": float(metrics["return"])}
+            rows.append({**run, **point, "status": "finished", "error": ""})
 
-    MAGEAgent(env, algorithm, seed=seed, threads=1, **parts(kind)).learn(steps, callback=note)
-    line = {
-        "env": env,
-        "algorithm": algorithm,
-        "label": kind,
-        "seed": seed,
-        "status": "finished",
-        "error": "",
-    }
-    return [line | row for row in rows]
+    agent = MAGEAgent(run["env"], run["algorithm"], seed=run["seed"], threads=1, **parts(run["label"]))
+    agent.learn(steps, callback=note)
+    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -110,13 +103,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for seed in asked.seeds:
         for kind in asked.kinds:
             for algorithm in asked.algorithms:
-                kept = list(csv.DictReader(path.open(encoding="utf-8"))) if path.exists() else []
-                run = (asked.env, algorithm, kind, str(seed))
-                if any((row["env"], row["algorithm"], row["label"], row["seed"]) == run for row in kept):
+                run = dict(env=asked.env, algorithm=algorithm, label=kind, seed=seed)
+                if has_rows(path, run):
                     continue
-                rows = train(asked.env, algorithm, kind, seed, asked.steps)
+                rows = train(run, asked.steps)
                 merge_rows(path, COLUMNS, rows)  # another of these may have written meanwhile
-                print(*run, [round(row["return"]) for row in rows], flush=True)
+                print(*run.values(), [round(row["return"]) for row in rows], flush=True)
 
 
 if __name__ == "__main__":

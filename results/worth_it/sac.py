@@ -9,15 +9,13 @@ Writes sac.csv beside itself, in the form of a sweep's table; a run that the tab
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import torch
 
-from mage_edu.engine.sweep import COLUMNS, merge_rows
+from mage_edu.engine.sweep import COLUMNS, has_rows, merge_rows, returns_along
 from mage_edu.envs import make_env
-from mage_edu.evaluate import Evaluator
 
 HERE = Path(__file__).resolve().parent
 WARMUP_STEPS, EVAL_INTERVAL, EVAL_EPISODES = 1_000, 1_000, 10
@@ -31,24 +29,12 @@ def make_sac(env: str, gradient_steps: int, seed: int) -> Any:
     return SAC("MlpPolicy", make_env(env), **options)
 
 
-def train(env: str, gradient_steps: int, seed: int, steps: int) -> list[dict[str, Any]]:
+def train(run: Mapping[str, Any], gradient_steps: int, steps: int) -> list[dict[str, Any]]:
     """The rows of one run."""
-    from stable_baselines3.common.callbacks import BaseCallback
-
-    evaluator, rows = Evaluator(lambda: make_env(env), EVAL_EPISODES, seed), []
-    line = {"env": env, "algorithm": "sac", "label": f"gradient_steps={gradient_steps}", "seed": seed}
-
-    class Evaluate(BaseCallback):
-        def _on_step(self) -> bool:
-            if self.num_timesteps % EVAL_INTERVAL == 0:
-                policy = lambda obs: self.model.predict(obs, deterministic=True)[0]
-                value = float(evaluator.returns(policy, self.num_timesteps).mean())
-                rows.append(line | {"step": self.num_timesteps, "return": value, "status": "finished", "error": ""})
-            return True
-
-    make_sac(env, gradient_steps, seed).learn(steps, callback=Evaluate())
-    evaluator.close()
-    return rows
+    env, seed = run["env"], run["seed"]
+    model = make_sac(env, gradient_steps, seed)
+    points = returns_along(model, env, seed, steps, EVAL_INTERVAL, EVAL_EPISODES)
+    return [{**run, "step": step, "return": value, "status": "finished", "error": ""} for step, value in points]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,16 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=HERE)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    asked.out.mkdir(parents=True, exist_ok=True)
     path = asked.out / "sac.csv"
     for seed in asked.seeds:
         for gradient_steps in asked.gradient_steps:
-            kept = list(csv.DictReader(path.open(encoding="utf-8"))) if path.exists() else []
-            run = (asked.env, f"gradient_steps={gradient_steps}", str(seed))
-            if any((row["env"], row["label"], row["seed"]) == run for row in kept):
+            run = dict(env=asked.env, algorithm="sac", label=f"gradient_steps={gradient_steps}", seed=seed)
+            if has_rows(path, run):
                 continue
-            rows = train(asked.env, gradient_steps, seed, asked.steps)
+            rows = train(run, gradient_steps, asked.steps)
             merge_rows(path, COLUMNS, rows)  # another of these may have written meanwhile
-            print(*run, [round(row["return"]) for row in rows], flush=True)
+            print(*run.values(), [round(row["return"]) for row in rows], flush=True)
 
 
 if __name__ == "__main__":
