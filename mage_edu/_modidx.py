@@ -929,6 +929,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'mage_edu.engine.storage.agent_description': ( 'engine/storage.html#agent_description',
                                                                                         'mage_edu/engine/storage.py'),
                                          'mage_edu.engine.storage.at_home': ('engine/storage.html#at_home', 'mage_edu/engine/storage.py'),
+                                         'mage_edu.engine.storage.check_agent_place': ( 'engine/storage.html#check_agent_place',
+                                                                                        'mage_edu/engine/storage.py'),
                                          'mage_edu.engine.storage.check_columns': ( 'engine/storage.html#check_columns',
                                                                                     'mage_edu/engine/storage.py'),
                                          'mage_edu.engine.storage.check_depth': ( 'engine/storage.html#check_depth',

@@ -65,6 +65,7 @@ from .engine.steps import act, use_recorded
 from mage_edu.engine.storage import (
     RunFolder,
     at_home,
+    check_agent_place,
     check_entries,
     evaluation_curve,
     explain_write_errors,
@@ -500,7 +501,7 @@ class MAGEAgent(ActingAgent):
         `reset_num_timesteps=False` continues the count of an earlier call; an agent loaded from a run folder continues that run
         from its newest checkpoint. Ctrl-C ends the run after the step under way, with a checkpoint. Raises `ValueError` for a
         negative or non-integer number of steps or a second run into one folder, `BlockingIOError` where another process trains
-        in the folder, `Divergence`, and `KeyboardInterrupt` at the end of an interrupted run.
+        in the folder, `FileExistsError` where the agent cannot be saved in it, `Divergence`, and `KeyboardInterrupt` at the end of an interrupted run.
         """
         total_timesteps = check_steps(total_timesteps)
         if callback is not None and not callable(callback):
@@ -508,6 +509,8 @@ class MAGEAgent(ActingAgent):
         check_remembered(self)
         goal = total_timesteps + (0 if reset_num_timesteps else self.num_timesteps)
         run = self.run or (None if reset_num_timesteps else self.source)
+        if run is not None:
+            check_agent_place(run.agent)  # nothing is compiled, cut or trained for a run that could not be saved
         callback = None if callback is None else with_their_dtype(callback)
         with nullcontext() if run is None else run.locked(), ordinary_torch():
             if self.run is None and run is not None:

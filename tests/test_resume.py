@@ -333,6 +333,19 @@ def test_a_folder_in_which_another_process_trains_is_refused(stopped):
     play(stopped, "Pendulum-v1")
 
 
+def test_a_run_is_not_continued_from_within_its_agent_which_could_not_be_replaced(tmp_path, monkeypatch):
+    play(tmp_path / "run", "Pendulum-v1", steps=45)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    monkeypatch.chdir(tmp_path / "run" / "agent")
+    agent = MAGEAgent.load(tmp_path / "run")
+    monkeypatch.setattr("mage_edu.agent.compile_learner", lambda learner: pytest.fail("compiled"))
+    with pytest.raises(FileExistsError, match="stands in cannot be replaced; name one inside it"):
+        agent.learn(20, reset_num_timesteps=False)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    monkeypatch.chdir(tmp_path / "run")
+    assert agent.learn(5, reset_num_timesteps=False).num_timesteps == 50
+
+
 def test_resume_from_the_command_line(stopped, undisturbed, capsys):
     assert cli.main(["resume", str(stopped)]) == 0
     assert "has its 160 steps already" in capsys.readouterr().out

@@ -34,8 +34,8 @@ __all__ = ['UNABLE', 'NO_FOLDER', 'DEEPEST', 'SCHEMA', 'METRICS', 'EVALUATIONS',
            'explain_write_errors', 'new_folders', 'renamed_settings', 'saved_settings', 'acquired', 'RunFolder',
            'next_run_folder', 'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
            'stands_in', 'check_replaceable', 'folder_in_one_move', 'agent_description', 'normalizer_to_dict',
-           'save_agent', 'find_agent', 'config_from_dict', 'normalizer_from_dict', 'read_description', 'load_agent',
-           'check_frame', 'write_video', 'write_figure']
+           'check_agent_place', 'save_agent', 'find_agent', 'config_from_dict', 'normalizer_from_dict',
+           'read_description', 'load_agent', 'check_frame', 'write_video', 'write_figure']
 
 # %% ../../nbs/engine/storage.ipynb #009-py
 UNABLE = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.ENOTTY}  # the file system has no such operation
@@ -530,14 +530,19 @@ def normalizer_to_dict(normalizer: Normalizer) -> dict[str, Any]:
     return {name: stats_to_dict(getattr(normalizer, name)) for name in ("obs", "action", "delta")}
 
 
+def check_agent_place(path: str | Path) -> None:
+    """Raise `FileExistsError` where no agent can be saved: something that is not an agent folder is in the way, or the process stands in it."""
+    check_replaceable(at_home(path), "agent.json", "a saved agent")
+
+
 def save_agent(path: str | Path, env: Mapping[str, Any], config: Config, num_timesteps: int, weights: Mapping[str, Tensor],
                normalizer: Normalizer) -> None:
     """Write an agent folder: agent.json and weights.safetensors; an agent that was there is replaced at the end, as a whole.
 
-    Raises `FileExistsError` when something that is not an agent folder is in the way, or the process stands in it, or another `OSError`.
+    Raises what `check_agent_place` does, or another `OSError`.
     """
     path = at_home(path)
-    check_replaceable(path, "agent.json", "a saved agent")
+    check_agent_place(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with folder_in_one_move(path, "agent") as beside:
         data = save(tensors)
