@@ -107,13 +107,13 @@ def check_dynamics(dynamics: Dynamics, members: int, obs_dim: int, act_dim: int)
         raise ValueError(f"dynamics: built with {dynamics.members} members, the configuration says members={members}; they have to agree.")
     device = next((p.device for p in dynamics.parameters()), torch.device("cpu"))
     zeros = lambda *shape: torch.zeros(*shape, device=device)
-    called = lambda name, signature, *arguments: tried(f"dynamics: {name}", signature, getattr(dynamics, name), *arguments)
     batch = zeros(members, 2, obs_dim), zeros(members, 2, act_dim), zeros(members, 2, obs_dim)
-    predicted = called("predict", "(obs, action)", *batch[:2])
+    predicted = tried("dynamics: predict", "(obs, action)", dynamics.predict, *batch[:2])
     if not isinstance(predicted, (tuple, list)) or len(predicted) != 2:
         raise ValueError(f"dynamics: predict returned a {type(predicted).__name__}; expected two tensors, mean and log-variance.")
-    next_obs = called("sample", "(obs, action, noise)", zeros(2 * members, obs_dim), zeros(2 * members, act_dim).requires_grad_(), zeros(2 * members, obs_dim))
-    losses = called("losses", "(obs, action, next_obs)", *batch)
+    flat = zeros(2 * members, obs_dim), zeros(2 * members, act_dim).requires_grad_(), zeros(2 * members, obs_dim)
+    next_obs = tried("dynamics: sample", "(obs, action, noise)", dynamics.sample, *flat)
+    losses = tried("dynamics: losses", "(obs, action, next_obs)", dynamics.losses, *batch)
     shapes = {"sample": (next_obs, (2 * members, obs_dim)), "predict": (predicted[0], (members, 2, obs_dim)), "losses": (losses, (members,))}
     for name, (result, shape) in shapes.items():
         if (found := shape_of(f"dynamics: {name}", result)) != shape:
@@ -173,8 +173,7 @@ def check_critic(critic: Critic, obs_dim: int, act_dim: int) -> None:
         raise ValueError("critic: it has no parameters; assign networks as attributes or in a torch.nn.ModuleList, a plain list hides them.")
     like = next(critic.parameters())
     obs, action = like.new_zeros(4, obs_dim), like.new_zeros(4, act_dim)
-    called = lambda name, function: tried(f"critic: {name}", "(obs, action)", function, obs, action)
-    value = called("forward", critic)
+    value = tried("critic: forward", "(obs, action)", critic, obs, action)
     shape = shape_of("critic: forward", value)
     rows = shape[0] if len(shape) == 2 else critic.members  # of values: a member may be made of several networks
     check_shape("critic: forward", value, (rows, 4))
@@ -184,9 +183,10 @@ def check_critic(critic: Critic, obs_dim: int, act_dim: int) -> None:
     slopes = torch.autograd.grad(value.sum(), parameters, retain_graph=True, allow_unused=True)
     if unused := [name for name, slope in zip(names, slopes) if slope is None]:
         raise ValueError(f"critic: forward does not use {', '.join(unused)}, which could not be trained; a critic whose networks are all its own gives ForwardCritic sizes=[].")
-    check_shape("critic: value_and_action_gradient", called("value_and_action_gradient", lambda *pair: critic.value_and_action_gradient(*pair)[1]), (rows, 4, act_dim))
-    for name in ("minimum", "first"):
-        check_shape(f"critic: {name}", called(name, getattr(critic, name)), (4,))
+    methods = {"value_and_action_gradient": (lambda *pair: critic.value_and_action_gradient(*pair)[1], (rows, 4, act_dim)),
+               "minimum": (critic.minimum, (4,)), "first": (critic.first, (4,))}
+    for name, (method, expected) in methods.items():
+        check_shape(f"critic: {name}", tried(f"critic: {name}", "(obs, action)", method, obs, action), expected)
 
 
 def shape_of(what: str, result: Any) -> tuple[int, ...]:
