@@ -88,7 +88,7 @@ class Profile:
         inductor.cpp.enable_kernel_profile = True  # names the generated loops
         kernels.fused = lambda function, device_type: (
             torch.compile(  # calls the products from Python, where the profiler sees them
-                kernels.copied(function), fullgraph=True, dynamic=False, options={"size_asserts": False}
+                kernels.copied_function(function), fullgraph=True, dynamic=False, options={"size_asserts": False}
             )
         )
         rows = []

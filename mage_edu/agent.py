@@ -83,14 +83,14 @@ from .evaluate import Evaluator, Policy
 from .web import write_onnx, write_page
 
 # %% auto #0
-__all__ = ['SHOWN', 'Callback', 'FUNCTIONS', 'CHECKS', 'BUILT', 'SB3_NAMES', 'default_dtype', 'ordinary_torch', 'check_kind',
+__all__ = ['SHOWN', 'Callback', 'USER_FUNCTIONS', 'CHECKS', 'BUILT', 'SB3_NAMES', 'default_dtype', 'ordinary_torch', 'check_kind',
            'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_settings', 'diagnose_learner',
            'follow', 'record_video', 'summary_of', 'write_rows', 'tables_of', 'save_checkpoint', 'last_row',
            'counted_on', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps', 'check_simulator',
            'with_their_dtype', 'MAGEAgent', 'check_names', 'check_algorithm', 'split_given', 'check_given',
            'check_remembered', 'announce', 'start_count', 'settle_compile', 'OwnEvaluator', 'run_and_save',
            'save_before_fault', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'check_sizes', 'load_into',
-           'rebuilt', 'find_again', 'never_begun']
+           'fresh_agent', 'find_again', 'never_begun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
 @contextmanager
@@ -541,7 +541,7 @@ class MAGEAgent(ActingAgent):
         return load_into(cls, path, env, device, {name: function for name, function in functions.items() if function is not None})
 
 # %% ../nbs/engine/agent.ipynb #40b-py
-FUNCTIONS = {  # settings that may be a function of the user's, and what it is called with
+USER_FUNCTIONS = {  # settings that may be a function of the user's, and what it is called with
     "reward": "over batched torch tensors (obs, action, next_obs)", "termination": "over batched torch tensors (obs, action, next_obs)",
     "critic_loss": "(config, critic, target) -> CriticLoss", "dynamics": "(config, obs_dim, act_dim, generator) -> Dynamics",
     "critic_target": "(config, world, actor, target_actor, target_critic, batch, noise) -> CriticTarget",
@@ -576,13 +576,13 @@ def check_algorithm(algorithm: Any) -> None:
 
 def split_given(settings: Mapping[str, Any]) -> tuple[dict[str, Callable[..., Any]], dict[str, Any]]:
     """The functions among some settings, and the settings with "given" in their places."""
-    given = {name: settings[name] for name in FUNCTIONS if callable(settings.get(name))}
+    given = {name: settings[name] for name in USER_FUNCTIONS if callable(settings.get(name))}
     return given, dict(settings) | {name: "given" for name in given}
 
 
 def check_given(config: Config, given: Mapping[str, Callable[..., Any]]) -> None:
     """Raise `ValueError` where the configuration says "given" and nothing was."""
-    for name, signature in FUNCTIONS.items():
+    for name, signature in USER_FUNCTIONS.items():
         if getattr(config, name) == "given" and name not in given:
             raise ValueError(f"{name}='given': pass the function itself, {name}=function, {signature}.")
 
@@ -756,12 +756,12 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
     if never_begun(run):
         content = run.description()
         check_entries(run.config, content, {"env_arguments": dict, "data": (str, type(None))})
-        agent = rebuilt(cls, path, content, content["config"], env, device, functions, content.get("data"))
+        agent = fresh_agent(cls, path, content, content["config"], env, device, functions, content.get("data"))
         agent.source = run
         return agent
     content, weights = load_agent(path)
     check_sizes(path, content["config"], weights)
-    agent = rebuilt(cls, path, content, content["config"].to_dict(), env, device, functions)
+    agent = fresh_agent(cls, path, content, content["config"].to_dict(), env, device, functions)
     try:
         restore_weights(agent.learner, weights)
     except ValueError as error:
@@ -772,20 +772,20 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
     return agent
 
 # %% ../nbs/engine/agent.ipynb #046s1-py
-def rebuilt(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], settings: Mapping[str, Any],
+def fresh_agent(cls: type[MAGEAgent], path: str | Path, content: Mapping[str, Any], settings: Mapping[str, Any],
             env: str | gym.Env | Callable[..., gym.Env] | None, device: str, functions: Mapping[str, Callable[..., Any]],
             data: str | None = None) -> MAGEAgent:
     """A fresh agent with the settings and the environment of a saved one. Raises `ValueError` where the environment is missing or another."""
     if env is None and content.get("env_by_hand"):
         raise ValueError(f"{path}: the environment of this agent, {content['env']}, was made by hand, and no file holds its code; "
                          "pass it, as in MAGEAgent.load(path, env=MyEnv()).")
-    if unknown := set(functions) - {name for name in FUNCTIONS if settings.get(name) == "given"}:
+    if unknown := set(functions) - {name for name in USER_FUNCTIONS if settings.get(name) == "given"}:
         raise ValueError(f"{path}: {', '.join(sorted(unknown))} was not a function of its user's when this agent was saved; leave it out.")
     for name, what in BUILT.items():
         if settings.get(name) == "given" and name not in functions:
             raise ValueError(f"{path}: the {what} of this agent was built by a function of its user's, which no file holds; pass it again: "
                              f"MAGEAgent.load(path, {name}=function).")
-    missing = {name: missing_function(name) for name in FUNCTIONS if settings.get(name) == "given" and name not in functions}
+    missing = {name: missing_function(name) for name in USER_FUNCTIONS if settings.get(name) == "given" and name not in functions}
     if env is None:
         find_again(path, content["env"], content.get("env_module"))
     asked = Recipe(content["env"], from_json(content["env_arguments"])) if env is None else env

@@ -19,8 +19,8 @@ from torch import Tensor
 from .engine.storage import write_atomic
 
 # %% auto #0
-__all__ = ['NOT_TRIED', 'Answer', 'answers', 'numbers', 'comparable', 'same_array', 'same_direction', 'goes_down', 'prove_check',
-           'refusal', 'gradescope', 'write_results', 'ran_with']
+__all__ = ['NOT_TRIED', 'Answer', 'answers', 'numbers', 'both_as_tensors', 'same_array', 'same_direction', 'goes_down',
+           'prove_check', 'refusal', 'gradescope', 'write_results', 'ran_with']
 
 # %% ../nbs/engine/exercises.ipynb #ex-06
 class Answer(str):
@@ -87,7 +87,7 @@ def numbers(found: Any, what: str) -> tuple[Tensor | None, str | None]:
     return tensor, None
 
 
-def comparable(found: Any, expected: Any, what: str) -> tuple[Tensor, Tensor, str | None]:
+def both_as_tensors(found: Any, expected: Any, what: str) -> tuple[Tensor, Tensor, str | None]:
     """Both as float64 tensors, and a sentence where the first is no array of finite numbers or has another shape."""
     seen, complaint = numbers(found, what)
     true = torch.as_tensor(expected).detach().double()
@@ -98,7 +98,7 @@ def comparable(found: Any, expected: Any, what: str) -> tuple[Tensor, Tensor, st
 
 def same_array(found: Any, expected: Any, what: str, hint: str, rtol: float = 1e-5, atol: float = 1e-8) -> str | None:
     """What is wrong with an array: its shape first, then the element that is furthest from the expected one. None where they agree."""
-    seen, true, complaint = comparable(found, expected, what)
+    seen, true, complaint = both_as_tensors(found, expected, what)
     if complaint:
         return f"{complaint}. {hint}"
     off = (seen - true).abs() - rtol * true.abs()
@@ -111,7 +111,7 @@ def same_array(found: Any, expected: Any, what: str, hint: str, rtol: float = 1e
 
 def same_direction(found: Any, expected: Any, what: str, hint: str, at_least: float = 0.99) -> str | None:
     """What is wrong with the direction of arrows (..., d): the smallest cosine with the expected ones. None from `at_least` on."""
-    seen, true, complaint = comparable(found, expected, what)
+    seen, true, complaint = both_as_tensors(found, expected, what)
     if complaint:
         return f"{complaint}. {hint}"
     cosine = torch.nn.functional.cosine_similarity(seen, true, dim=-1).min().item()

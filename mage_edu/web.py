@@ -40,7 +40,7 @@ from .networks import ACTIVATIONS
 from .settings import unknown_name
 
 # %% auto #0
-__all__ = ['PLAYABLE', 'ENGINE', 'ENGINE_DIGESTS', 'NOTICE', 'SCHEMA', 'actor_bytes', 'actor_from_bytes', 'Playable',
+__all__ = ['PLAYABLE', 'ENGINE', 'ENGINE_DIGESTS', 'NOTICE', 'PAGE_SCHEMA', 'actor_bytes', 'actor_from_bytes', 'Playable',
            'check_playable', 'formula_settings', 'healthy_ranges', 'describe_world', 'cache_folder', 'has_engine',
            'npm_pack', 'fetch_engine', 'write_agent', 'read_agent', 'add_robot', 'write_player', 'write_page',
            'onnx_policy', 'write_onnx']
@@ -189,14 +189,14 @@ def fetch_engine(cache: Path | None = None) -> Path:
     return folder
 
 # %% ../nbs/engine/web.ipynb #web-19-py
-SCHEMA = 1  # raised when the meaning of agent.json changes
+PAGE_SCHEMA = 1  # raised when the meaning of agent.json changes
 
 
 def write_agent(folder: Path, actor: Actor, env: gym.Env, name: str, seed: int = 0, half: bool = False) -> None:
     """Write agent.json and actor.safetensors into a folder that is there; the episode starts as `env.reset(seed=seed)` does. Raises as `describe_world` does."""
     scale = ActionScale.of(env.action_space)
     about = {
-        "schema": SCHEMA, "name": name, "task": id_of(env), "seed": seed, "world": describe_world(env, seed), "text": PLAYABLE[id_of(env)].text,
+        "schema": PAGE_SCHEMA, "name": name, "task": id_of(env), "seed": seed, "world": describe_world(env, seed), "text": PLAYABLE[id_of(env)].text,
         "actor": {"activation": actor.activation, "low": scale.low.tolist(), "high": scale.high.tolist()},
     }
     write_json(folder / "agent.json", about)
@@ -207,8 +207,8 @@ def read_agent(folder: str | Path) -> tuple[dict[str, Any], Actor]:
     """The description and the actor that `write_agent` wrote. Raises `FileNotFoundError`, or `ValueError` for files that are damaged or not ours."""
     folder = at_home(folder)
     about = read_json(folder / "agent.json")
-    if not isinstance(about, dict) or about.get("schema") != SCHEMA:
-        raise ValueError(f"{folder / 'agent.json'}: expected the description of an agent in a page, schema {SCHEMA}.")
+    if not isinstance(about, dict) or about.get("schema") != PAGE_SCHEMA:
+        raise ValueError(f"{folder / 'agent.json'}: expected the description of an agent in a page, schema {PAGE_SCHEMA}.")
     check_entries(folder / "agent.json", about, {"actor": dict, "world": dict})
     check_entries(folder / "agent.json", about["actor"], {"activation": str, "low": list, "high": list})
     if about["actor"]["activation"] not in ACTIVATIONS:

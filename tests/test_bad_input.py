@@ -14,7 +14,7 @@ import pytest
 
 from mage_edu import MAGEAgent, make_config, make_env, reward_fn, termination_fn
 from mage_edu.engine.checkpoint import newest_checkpoint
-from mage_edu.engine.storage import RunFolder, Table, read_table, write_json
+from mage_edu.engine.storage import CsvTable, RunFolder, read_table, write_json
 
 FEW = dict(
     size="tiny",
@@ -346,7 +346,7 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
     ),
     # tables and JSON
     "table with an unknown column": (
-        lambda d: Table(d.folder / "t.csv", ["a"]).append([{"b": 1}]),
+        lambda d: CsvTable(d.folder / "t.csv", ["a"]).append([{"b": 1}]),
         ValueError,
         "unknown column b",
     ),

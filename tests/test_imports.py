@@ -184,6 +184,27 @@ def test_module_keeps_to_the_rules(module):
     assert problems(module, library()[module]) == []
 
 
+def defined_names(source: str) -> set[str]:
+    """The functions, classes and constants that a module defines at its top."""
+    found = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found - {"__all__"}
+
+
+def test_a_name_means_one_thing_in_all_modules():
+    modules = {name: defined_names(source) for name, source in library().items()}
+    where = {name: [module for module in modules if name in modules[module]] for name in set().union(*modules.values())}
+    twice = {name: sorted(places) for name, places in where.items() if len(places) > 1}
+    functions = ("make_env", "reward_fn", "termination_fn")  # lesson 08's ask the engine's for what they do not know
+    assert twice == {name: ["engine.environments", "envs"] for name in functions} | {"TASKS": ["engine.tasks", "envs"]}
+
+
 def test_the_package_imports_no_development_tool():
     source = (PACKAGE / "__init__.py").read_text(encoding="utf-8")
     tops = {name.split(".")[0] for name in imported_modules(ast.parse(source), "__init__")}

@@ -17,7 +17,7 @@ from mage_edu.engine.kernels import (
     by_onednn,
     compile_pays,
     compiled,
-    copied,
+    copied_function,
     fused_apply,
     make_graphs,
     make_kernels,
@@ -436,7 +436,7 @@ def test_a_compiled_function_is_made_anew_for_other_shapes_numbers_and_objects(m
     ):
         assert torch.equal(call(*arguments), arguments[0] * 2.0 + arguments[2])
         assert len(made) == versions
-    assert copied(call).__code__ is not call.__code__
+    assert copied_function(call).__code__ is not call.__code__
 
 
 def test_rounded_products_change_gradients_a_little():

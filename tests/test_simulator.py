@@ -11,7 +11,7 @@ from mage_edu.engine.diagnostics import play
 from mage_edu.engine.recorded import record, write_arrays
 from mage_edu.engine.rounds import agent_update
 from mage_edu.engine.simulator import (
-    FORMULAS,
+    NEXT_OBS_FORMULAS,
     MuJoCoStep,
     SimulatedDynamics,
     action_jacobian,
@@ -60,10 +60,10 @@ def test_from_a_stored_state_the_simulator_makes_the_environments_step(name):
     dynamics, state, action, next_obs, next_state = random_steps(name, 200)
     again, after = dynamics.transition(state, action)
     assert (again - next_obs).abs().max() < (
-        1e-6 if name in FORMULAS else 1e-9
+        1e-6 if name in NEXT_OBS_FORMULAS else 1e-9
     )  # the formulas' environments show float32
     assert (after - next_state).abs().max() < (
-        1e-7 if name in FORMULAS else 1e-9
+        1e-7 if name in NEXT_OBS_FORMULAS else 1e-9
     ) and dynamics.state_dim == state.shape[1]
 
 

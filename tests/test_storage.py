@@ -13,8 +13,8 @@ from mage_edu.config import make_config
 from mage_edu.engine import storage
 from mage_edu.engine.storage import (
     SCHEMA,
+    CsvTable,
     RunFolder,
-    Table,
     evaluation_curve,
     find_agent,
     folder_in_one_move,
@@ -241,7 +241,7 @@ def test_run_folder_may_be_empty(tmp_path):
 
 def test_table_cut_anywhere_is_refused(tmp_path):
     path = tmp_path / "evaluations.csv"
-    table = Table(path, ("step", "episode", "return"))
+    table = CsvTable(path, ("step", "episode", "return"))
     table.append([{"step": 1000, "episode": i, "return": 3120.5 + i} for i in range(3)])
     whole = path.read_bytes()
     for length in range(1, len(whole)):
@@ -263,7 +263,7 @@ def test_a_table_in_one_move(tmp_path):
 
 
 def test_table_cells_with_commas_quotes_and_line_ends(tmp_path):
-    table = Table(tmp_path / "t.csv", ("name", "x"))
+    table = CsvTable(tmp_path / "t.csv", ("name", "x"))
     names = ["a,b", 'say "hi"', "two\nlines"]
     table.append([{"name": name, "x": 1 / 3} for name in names])
     table.append([{"name": "last", "x": np.float64(0.1)}])
@@ -275,13 +275,13 @@ def test_table_cells_with_commas_quotes_and_line_ends(tmp_path):
 def test_a_table_is_read_at_most_once(tmp_path, monkeypatch):
     reads, read_rows = [], storage.read_rows
     monkeypatch.setattr(storage, "read_rows", lambda path: reads.append(path) or read_rows(path))
-    table = Table(tmp_path / "t.csv", ("step", "loss"))
+    table = CsvTable(tmp_path / "t.csv", ("step", "loss"))
     for step in range(3):
         table.append([{"step": step, "loss": 0.5}])
     assert reads == []  # its header is the one that was written
     earlier = tmp_path / "earlier.csv"
     earlier.write_text("loss,step\n")  # an earlier version's order
-    again = Table(earlier, ("step", "loss", "new"))
+    again = CsvTable(earlier, ("step", "loss", "new"))
     for step in range(3):
         again.append([{"step": step, "loss": 0.5}])
     assert reads == [earlier] and earlier.read_text() == "loss,step\n0.5,0\n0.5,1\n0.5,2\n"
@@ -293,7 +293,7 @@ def test_a_table_is_read_at_most_once(tmp_path, monkeypatch):
 
 
 def test_a_table_is_read_again_after_a_row_that_was_not_written_whole(tmp_path, monkeypatch):
-    table = Table(tmp_path / "t.csv", ("step", "loss"))
+    table = CsvTable(tmp_path / "t.csv", ("step", "loss"))
     table.append([{"step": 1, "loss": 0.5}])
 
     def half(columns, rows, header):

@@ -31,7 +31,7 @@ from .worlds import Asked, Findings, Make, best_way, random_actions, some, told
 from ..envs import make_env
 
 # %% auto #0
-__all__ = ['MOST', 'SECONDS', 'HARMLESS', 'Line', 'Played', 'random_play', 'against_formula', 'learned_chances',
+__all__ = ['MOST', 'SECONDS', 'HARMLESS_WARNINGS', 'Line', 'Played', 'random_play', 'against_formula', 'learned_chances',
            'against_learning', 'bounds_line', 'space_words', 'scale_lines', 'advised_discount', 'discount_line',
            'gymnasium_line', 'world_lines', 'check']
 
@@ -165,7 +165,7 @@ def discount_line(env: gym.Env, played: Played) -> Line:
                 f"the default is {default:g}; what pays late needs more")
 
 # %% ../../nbs/engine/check.ipynb #chec-11
-HARMLESS = ("infinity", "normalized space")  # no bounds on observations are common; actions are mapped to their bounds here
+HARMLESS_WARNINGS = ("infinity", "normalized space")  # no bounds on observations are common; actions are mapped to their bounds here
 
 
 def gymnasium_line(make: Make) -> Line:
@@ -177,7 +177,7 @@ def gymnasium_line(make: Make) -> Line:
             gymnasium_check(env, skip_render_check=True, skip_close_check=True)
         except Exception as error:  # it asserts, and an environment may raise anything
             return Line("Gymnasium's check", "bad", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-    caught = [one for one in caught if not any(words in str(one.message) for words in HARMLESS)]
+    caught = [one for one in caught if not any(words in str(one.message) for words in HARMLESS_WARNINGS)]
     said = list(dict.fromkeys(" ".join(str(one.message).replace("\x1b[33m", "").replace("\x1b[0m", "").removeprefix("WARN: ").split())[:160] for one in caught))
     return Line("Gymnasium's check", "look", " / ".join(said[:3])) if said else Line("Gymnasium's check", "good", "passed")
 

@@ -28,7 +28,7 @@ from ..replay import ReplayBuffer
 
 # %% auto #0
 __all__ = ['FILE_NAME', 'Rows', 'put_rows', 'Seen', 'seen', 'State', 'Checkpoint', 'manifest_path', 'state_name', 'chunk_name',
-           'Checkpoints', 'check_manifest', 'is_pair', 'follow', 'read_tensors', 'fits', 'read_checkpoint',
+           'Checkpoints', 'check_manifest', 'is_pair', 'gapless', 'read_tensors', 'fits', 'read_checkpoint',
            'newest_checkpoint', 'cut_tables', 'continued']
 
 # %% ../../nbs/engine/checkpoint.ipynb #008-py
@@ -185,7 +185,7 @@ def check_manifest(path: Path) -> dict[str, Any]:
     manifest = read_sealed(path)
     check_entries(path, manifest, {"step": int, "added": int, "facts": dict, "chunks": list, "files": dict, "tables": dict})
     try:
-        if not all(is_pair(chunk, int, int) for chunk in manifest["chunks"]) or not follow(manifest["chunks"], manifest["added"]):
+        if not all(is_pair(chunk, int, int) for chunk in manifest["chunks"]) or not gapless(manifest["chunks"], manifest["added"]):
             raise ValueError("its chunks do not lead to the rows that were added")
         names = {chunk_name(chunk) for chunk in manifest["chunks"]} | {state_name(manifest["step"])}
         if names != set(manifest["files"]) or not all(FILE_NAME.fullmatch(name) for name in names):
@@ -204,7 +204,7 @@ def is_pair(value: Any, first: type, second: type) -> bool:
     return isinstance(value, list) and [type(part) for part in value] == [first, second]
 
 
-def follow(chunks: list[list[int]], added: int) -> bool:
+def gapless(chunks: list[list[int]], added: int) -> bool:
     """Whether each chunk has rows and begins where the one before it stops, and the last stops at the row `added`."""
     starts, stops = [start for start, _ in chunks], [stop for _, stop in chunks]
     return starts[1:] == stops[:-1] and all(0 <= start < stop for start, stop in chunks) and (stops or [0])[-1] == added

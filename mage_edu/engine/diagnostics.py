@@ -25,18 +25,18 @@ from ..envs import ActionScale, TransitionFn, reward_fn, termination_fn
 from ..targets import World, actor_objective
 
 # %% auto #0
-__all__ = ['Policy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'critic_action_gradient', 'through_actor', 'Agreement',
-           'agreement', 'ceiling', 'Episode', 'play', 'windows', 'Starts', 'visited', 'member_wise', 'by_member',
-           'Prediction', 'predict', 'spread', 'one_step_error', 'disagreement', 'coverage', 'imagine', 'k_step_error',
-           'jacobian_agreement', 'legend_above', 'draw_predictions', 'draw_errors', 'draw_growth', 'draw_path',
-           'plot_model', 'model_errors', 'model_row', 'flat_actor_gradient', 'moved', 'gain_along', 'critic_row',
-           'double_copy', 'Diagnoser', 'check_drawable', 'plot_diagnostics']
+__all__ = ['TensorPolicy', 'MEANINGS', 'rollout_return', 'true_action_gradient', 'critic_action_gradient', 'through_actor',
+           'Agreement', 'agreement', 'ceiling', 'Episode', 'play', 'windows', 'Starts', 'visited', 'member_wise',
+           'by_member', 'Prediction', 'predict', 'spread', 'one_step_error', 'disagreement', 'coverage', 'imagine',
+           'k_step_error', 'jacobian_agreement', 'legend_above', 'draw_predictions', 'draw_errors', 'draw_growth',
+           'draw_path', 'plot_model', 'model_errors', 'model_row', 'flat_actor_gradient', 'moved', 'gain_along',
+           'critic_row', 'double_copy', 'Diagnoser', 'check_drawable', 'plot_diagnostics']
 
 # %% ../../nbs/engine/diagnostics.ipynb #010-py
-Policy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [-1, 1]
+TensorPolicy = Callable[[Tensor], Tensor]  # (batch, obs_dim) to (batch, act_dim) in [-1, 1]
 
 
-def rollout_return(world: World, policy: Policy, obs: Tensor, action: Tensor, discount: float, horizon: int, state: Tensor | None = None) -> Tensor:
+def rollout_return(world: World, policy: TensorPolicy, obs: Tensor, action: Tensor, discount: float, horizon: int, state: Tensor | None = None) -> Tensor:
     """Discounted rewards of `horizon` steps, (batch,): the first action as given, the later ones the policy's; no noise in the world.
 
     Differentiable as far as the world is. The rest of the return, after `horizon` steps, is left out. A simulator goes on from its `state` (batch, state_dim).
@@ -53,7 +53,7 @@ def rollout_return(world: World, policy: Policy, obs: Tensor, action: Tensor, di
     return total
 
 # %% ../../nbs/engine/diagnostics.ipynb #014-py
-def true_action_gradient(world: World, policy: Policy, obs: Tensor, action: Tensor, discount: float, horizon: int, step: float,
+def true_action_gradient(world: World, policy: TensorPolicy, obs: Tensor, action: Tensor, discount: float, horizon: int, step: float,
                          state: Tensor | None = None) -> Tensor:
     """The action-gradient of the policy's own value, (batch, act_dim), by central differences of rollouts in `world`; no graph.
 
@@ -109,7 +109,7 @@ class Episode(NamedTuple):
 
 
 @torch.no_grad()
-def play(env: gym.Env, policy: Policy, scale: ActionScale, noise: float, episodes: int, steps: int, seed: int,
+def play(env: gym.Env, policy: TensorPolicy, scale: ActionScale, noise: float, episodes: int, steps: int, seed: int,
          state_of: Callable[[gym.Env], np.ndarray] | None = None) -> list[Episode]:
     """Episodes of at most `steps` steps in a real environment, under the policy with Gaussian noise of std `noise` in [-1, 1] units.
 

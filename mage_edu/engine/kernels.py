@@ -22,8 +22,8 @@ from ..targets import TargetNoise, World, draw_actor_noise, draw_noise
 from ..updates import polyak_update
 
 # %% auto #0
-__all__ = ['SETTINGS', 'ONEDNN_FROM', 'COMPILE_FROM', 'SMALL', 'signature', 'copied', 'fused', 'objects_in', 'compiled', 'rates',
-           'StepState', 'optimizer_step', 'next_step', 'fused_apply', 'in_bf16', 'onednn_allowed',
+__all__ = ['SETTINGS', 'ONEDNN_FROM', 'COMPILE_FROM', 'SMALL', 'signature', 'copied_function', 'fused', 'objects_in', 'compiled',
+           'rates', 'StepState', 'optimizer_step', 'next_step', 'fused_apply', 'in_bf16', 'onednn_allowed',
            'onednn_keeps_float32', 'onednn_pays', 'by_onednn', 'in_precision', 'by_the_faster', 'make_kernels',
            'UpdateGraphs', 'update_steps', 'make_graphs', 'fused_update', 'zero_transitions', 'put_back',
            'tried_kernels', 'compile_pays', 'threads_that_pay', 'check_threads', 'computing_in', 'check_compile']
@@ -38,7 +38,7 @@ def signature(argument: Any) -> Any:
     return argument if argument is None or isinstance(argument, (int, float, str)) else id(argument)
 
 
-def copied(function: Callable[..., Any]) -> Callable[..., Any]:
+def copied_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function with a code object of its own, under which the compiler keeps what it makes of it."""
     return types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__,
                               function.__defaults__, function.__closure__)
@@ -47,7 +47,7 @@ def copied(function: Callable[..., Any]) -> Callable[..., Any]:
 def fused(function: Callable[..., Any], device_type: str) -> Callable[..., Any]:
     """`function` as one graph, made at the first call for the shapes and objects it is given; later calls are not checked."""
     options = {"guard_filter_fn": lambda guards: [False] * len(guards), "size_asserts": False, "cpp_wrapper": device_type == "cpu"}
-    return torch.compile(copied(function), fullgraph=True, dynamic=False, options=options)
+    return torch.compile(copied_function(function), fullgraph=True, dynamic=False, options=options)
 
 
 def objects_in(arguments: Sequence[Any]) -> list[Any]:

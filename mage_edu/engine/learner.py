@@ -24,7 +24,7 @@ from ..replay import Normalizer, ReplayBuffer, RunningStats
 from ..targets import World
 
 # %% auto #0
-__all__ = ['MADE', 'MOMENTS', 'FREE', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'contents', 'leaves',
+__all__ = ['MADE', 'MOMENTS', 'FREE', 'Seeds', 'derive_seeds', 'episode_seed', 'Recorder', 'Learner', 'state_parts', 'leaves',
            'pieces', 'check_tensors', 'check_state', 'check_generators', 'check_free', 'set_back', 'of_this_version',
            'renamed', 'named_weights', 'restore_weights']
 
@@ -155,7 +155,7 @@ MADE: dict[type, set[str]] = {  # what is made again, or saved apart as rows; ev
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what an optimizer of the Adam family keeps for each parameter after its first step
 
 
-def contents(value: Any) -> dict[str, Any] | None:
+def state_parts(value: Any) -> dict[str, Any] | None:
     """The parts of a thing that are state, by name; None for what is saved as it is."""
     if isinstance(value, Mapping):
         return dict(value)
@@ -165,7 +165,7 @@ def contents(value: Any) -> dict[str, Any] | None:
 
 def leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Networks, optimizers, generators, tensors and numbers inside a thing, with their paths."""
-    parts = contents(value)
+    parts = state_parts(value)
     if parts is None:
         yield path, value
     else:
@@ -259,7 +259,7 @@ def check_free(learner: Learner, state: State, numbers: Mapping[str, Any]) -> No
 @torch.no_grad()
 def set_back(path: str, value: Any, state: State) -> Any:
     """What stands at a path, as it was saved: the thing itself where it can be changed in place, else a new one."""
-    parts, numbers = contents(value), state.facts["numbers"]
+    parts, numbers = state_parts(value), state.facts["numbers"]
     if isinstance(value, Mapping):
         names = dict.fromkeys(name.removeprefix(f"{path}.").split(".")[0] for name in (*state.tensors, *numbers) if name.startswith(f"{path}."))
         return {name: set_back(f"{path}.{name}", value.get(name), state) for name in names}

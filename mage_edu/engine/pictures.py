@@ -13,13 +13,13 @@ import numpy as np
 from ..evaluate import Policy, checked_actions
 
 # %% auto #0
-__all__ = ['Curve', 'mean_curve_over_seeds', 'plot_curves', 'headless', 'first_frame', 'rollout_frames']
+__all__ = ['LearningCurve', 'mean_curve_over_seeds', 'plot_curves', 'headless', 'first_frame', 'rollout_frames']
 
 # %% ../../nbs/engine/pictures.ipynb #pict-044
-Curve = tuple[np.ndarray, np.ndarray]  # steps (n,), mean returns (n,)
+LearningCurve = tuple[np.ndarray, np.ndarray]  # steps (n,), mean returns (n,)
 
 
-def mean_curve_over_seeds(seeds: Sequence[Curve]) -> Curve:
+def mean_curve_over_seeds(seeds: Sequence[LearningCurve]) -> LearningCurve:
     """Steps that all seeds have, and the mean return over seeds there. Raises `ValueError` for none or uneven curves."""
     if not seeds:
         raise ValueError("no curves: expected at least one seed.")
@@ -31,7 +31,7 @@ def mean_curve_over_seeds(seeds: Sequence[Curve]) -> Curve:
     return np.array(common), np.array([np.mean([curve[step] for curve in by_step]) for step in common])
 
 # %% ../../nbs/engine/pictures.ipynb #pict-047
-def plot_curves(curves: Mapping[str, Sequence[Curve]], title: str = "", xlabel: str = "environment steps") -> Any:
+def plot_curves(curves: Mapping[str, Sequence[LearningCurve]], title: str = "", xlabel: str = "environment steps") -> Any:
     """Evaluation returns over steps (or what `xlabel` says): every seed as a thin line, the mean over seeds of a label as a thick one.
 
     `curves` maps a label to the seeds' (steps (n,), mean returns (n,)). Returns a matplotlib `Figure`. Raises

@@ -20,7 +20,7 @@ from ..replay import ReplayBuffer
 from ..targets import World
 
 # %% auto #0
-__all__ = ['FORMULAS', 'READERS', 'PHYSICS', 'WARM_START', 'NEED_IT', 'Map', 'STEP', 'StepFn', 'pendulum_next_obs',
+__all__ = ['NEXT_OBS_FORMULAS', 'READERS', 'PHYSICS', 'WARM_START', 'NEED_IT', 'Map', 'STEP', 'StepFn', 'pendulum_next_obs',
            'cart_pole_next_obs', 'pendulum_state', 'cart_pole_state', 'part_of_state', 'outdated_place',
            'put_outdated_place', 'is_simulated', 'MuJoCoStep', 'column_difference', 'action_jacobian', 'state_jacobian',
            'Simulate', 'SimulatedDynamics', 'SimulatedRollout', 'SimulatedWorld', 'SimulatedTransitions',
@@ -56,7 +56,7 @@ def cart_pole_state(env: gym.Env) -> np.ndarray:
     return np.array(env.unwrapped.state, dtype=np.float64)
 
 
-FORMULAS: dict[str, Callable[..., Tensor]] = {"Pendulum-v1": pendulum_next_obs, "ContinuousCartPole-v0": cart_pole_next_obs}
+NEXT_OBS_FORMULAS: dict[str, Callable[..., Tensor]] = {"Pendulum-v1": pendulum_next_obs, "ContinuousCartPole-v0": cart_pole_next_obs}
 READERS: dict[str, Callable[[gym.Env], np.ndarray]] = {"Pendulum-v1": pendulum_state, "ContinuousCartPole-v0": cart_pole_state}
 
 # %% ../../nbs/engine/simulator.ipynb #021-py
@@ -93,7 +93,7 @@ NEED_IT = "model='simulator', diagnose() and diagnose_interval need it; use mode
 
 def is_simulated(name: str) -> bool:
     """Whether a task can be put into a state and stepped here: it is a formula, or one of Gymnasium's MuJoCo tasks."""
-    return name in FORMULAS or name in TASKS and str(gym.registry[name].entry_point).startswith("gymnasium.envs.mujoco")
+    return name in NEXT_OBS_FORMULAS or name in TASKS and str(gym.registry[name].entry_point).startswith("gymnasium.envs.mujoco")
 
 
 class MuJoCoStep:
@@ -200,7 +200,7 @@ class SimulatedDynamics(torch.nn.Module):
     def __init__(self, env: gym.Env):
         super().__init__()
         name, arguments = id_of(env), arguments_of(env)
-        self.scale, self.formula = ActionScale.of(env.action_space), FORMULAS.get(name)
+        self.scale, self.formula = ActionScale.of(env.action_space), NEXT_OBS_FORMULAS.get(name)
         self.gravity = {"g": arguments["g"]} if "g" in arguments else {}
         if self.formula and (edited := edited_paths(env, make_env(name, learned=True, **arguments))):
             raise ValueError(f"environment {name} with {', '.join(edited)} changed: its map is known as a formula, for the values of gymnasium.make only, and {NEED_IT}")

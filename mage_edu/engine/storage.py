@@ -30,7 +30,7 @@ from ..replay import Normalizer, RunningStats
 __all__ = ['UNABLE', 'NO_FOLDER', 'DEEPEST', 'SCHEMA', 'METRICS', 'EVALUATIONS', 'DIAGNOSTICS', 'TIMINGS', 'DESCRIPTION',
            'SCHEMA_SETTINGS', 'say_once', 'at_home', 'sync', 'sync_file', 'sync_folder', 'write_atomic', 'write_json',
            'finite', 'check_depth', 'read_json', 'check_entries', 'digest', 'seal_of', 'write_sealed', 'read_sealed',
-           'rows_as_text', 'write_table', 'Table', 'read_rows', 'check_columns', 'check_numbers', 'read_table',
+           'rows_as_text', 'write_table', 'CsvTable', 'read_rows', 'check_columns', 'check_numbers', 'read_table',
            'explain_write_errors', 'new_folders', 'renamed_settings', 'saved_settings', 'acquired', 'RunFolder',
            'next_run_folder', 'evaluation_curve', 'stats_to_dict', 'stats_from_dict', 'helper_folder', 'replace_folder',
            'stands_in', 'check_replaceable', 'folder_in_one_move', 'agent_description', 'normalizer_to_dict',
@@ -207,7 +207,7 @@ def write_table(path: str | Path, columns: Iterable[str], rows: Iterable[Mapping
     write_atomic(path, rows_as_text(list(columns), rows, header=True).encode())
 
 
-class Table:
+class CsvTable:
     """A CSV file that grows by rows; the header comes with the first of them."""
 
     def __init__(self, path: str | Path, columns: Iterable[str]):
@@ -361,10 +361,10 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = at_home(path)
-        self.metrics = Table(self.path / "metrics.csv", METRICS)
-        self.evaluations = Table(self.path / "evaluations.csv", EVALUATIONS)
-        self.diagnostics = Table(self.path / "diagnostics.csv", DIAGNOSTICS)
-        self.timings = Table(self.path / "timings.csv", TIMINGS)
+        self.metrics = CsvTable(self.path / "metrics.csv", METRICS)
+        self.evaluations = CsvTable(self.path / "evaluations.csv", EVALUATIONS)
+        self.diagnostics = CsvTable(self.path / "diagnostics.csv", DIAGNOSTICS)
+        self.timings = CsvTable(self.path / "timings.csv", TIMINGS)
         self.config = self.path / "config.json"
         self.curve = self.path / "curve.png"
         self.diagnosis = self.path / "diagnostics.png"

@@ -39,7 +39,7 @@ from .build import whole_number
 from .checkpoint import newest_checkpoint
 from .environments import SCRIPT, check_id, entry_module, import_from_here, registering_module
 from .kernels import computing_in
-from .pictures import Curve
+from .pictures import LearningCurve
 from mage_edu.engine.storage import (
     DIAGNOSTICS,
     RunFolder,
@@ -559,7 +559,7 @@ def run_sweep(jobs: Sequence[Job], workers: int = 1, device: str = "auto", repor
     return rows
 
 # %% ../../nbs/engine/sweep.ipynb #052-py
-def sweep_curves(rows: Iterable[Mapping[str, Any]], env: str, over: str = "step") -> dict[str, list[Curve]]:
+def sweep_curves(rows: Iterable[Mapping[str, Any]], env: str, over: str = "step") -> dict[str, list[LearningCurve]]:
     """For one environment, each algorithm's (steps, mean returns) per finished seed, as `plot_curves` takes them.
 
     With the rows of `times.csv` and `over="seconds"`, the seconds of training stand in the place of the steps.
@@ -569,7 +569,7 @@ def sweep_curves(rows: Iterable[Mapping[str, Any]], env: str, over: str = "step"
         if row["env"] == env and row.get("status", "finished") == "finished" and row["step"] != "":
             name = row["algorithm"] if row["label"] == "default" else f"{row['algorithm']} {row['label']}"
             runs.setdefault((name, row["seed"]), []).append((row[over], row["return"]))
-    curves: dict[str, list[Curve]] = {}
+    curves: dict[str, list[LearningCurve]] = {}
     for (name, _), points in runs.items():
         x, returns = np.array(points, dtype=float).T
         curves.setdefault(name, []).append((x, returns))
@@ -620,7 +620,7 @@ def sweep_differences(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
     return found
 
 # %% ../../nbs/engine/sweep.ipynb #056b-py
-def at_shared_seconds(seeds: Sequence[Curve], points: int = 20) -> list[Curve]:
+def at_shared_seconds(seeds: Sequence[LearningCurve], points: int = 20) -> list[LearningCurve]:
     """Curves of seeds, read at the same `points` seconds between the latest first and the earliest last evaluation of them.
 
     None where they share no stretch of time.
@@ -632,7 +632,7 @@ def at_shared_seconds(seeds: Sequence[Curve], points: int = 20) -> list[Curve]:
     return [(shared, np.interp(shared, seconds, returns)) for seconds, returns in seeds]
 
 
-def time_curves(rows: Iterable[Mapping[str, Any]], env: str) -> dict[str, list[Curve]]:
+def time_curves(rows: Iterable[Mapping[str, Any]], env: str) -> dict[str, list[LearningCurve]]:
     """For one environment, each algorithm's (seconds, returns) per seed from `times.csv`, at seconds that its seeds share."""
     shared = {name: at_shared_seconds(seeds) for name, seeds in sweep_curves(rows, env, "seconds").items()}
     return {name: seeds for name, seeds in shared.items() if seeds}

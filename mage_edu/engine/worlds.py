@@ -40,7 +40,7 @@ __all__ = ['LEFT_OUT', 'MODEL_PARTS', 'STATE', 'DEEPEST', 'MOST', 'LARGE', 'LONG
            'contents', 'comparable', 'short', 'belongings', 'different', 'Recipe', 'drawing_parts', 'without_recorders',
            'copied', 'carry_physics', 'with_pictures', 'takes_render_mode', 'called', 'Trace', 'random_actions',
            'play_once', 'first_difference', 'names_in', 'held', 'held_by_functions', 'with_own_copying', 'Findings',
-           'Stirring', 'examine', 'unchanged', 'examine_original', 'set_back', 'constants_of', 'edited_paths',
+           'Stirring', 'examine', 'unchanged', 'examine_original', 'give_back', 'constants_of', 'edited_paths',
            'statistics_refusal', 'refuse_statistics', 'keeps_statistics', 'running_statistics', 'counters', 'told',
            'Way', 'is_same_outside', 'meaning', 'own_functions', 'carried', 'ways', 'best_way', 'apart', 'OneWorld',
            'gathered', 'shown', 'other_world']
@@ -447,7 +447,7 @@ def examine_original(make: Make, original: gym.Env, findings: Findings, once: Tr
         foreign_gap = first_difference(once, play_once(original, SEED, actions))
         beside = first_difference(once, play_once(make(), SEED, actions, Stirring(original, others)))
     finally:
-        set_back(original, kept)
+        give_back(original, kept)
     if findings.memory:  # then it need not be where the copies were
         return findings
     if beside is not None:
@@ -455,7 +455,7 @@ def examine_original(make: Make, original: gym.Env, findings: Findings, once: Tr
     return replace(findings, foreign=foreign_gap)
 
 
-def set_back(env: gym.Env, kept: gym.Env) -> None:
+def give_back(env: gym.Env, kept: gym.Env) -> None:
     """Give an environment back the numbers, arrays and generators that it had when `kept` was copied from it."""
     own = [layer for layer in layers(env) if not isinstance(layer, RECORDERS)]  # a copy has none
     for layer, old in zip(own, layers(kept)):
