@@ -688,6 +688,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'mage_edu.engine.learned.training_rows': ( 'engine/learned.html#training_rows',
                                                                                     'mage_edu/engine/learned.py')},
             'mage_edu.engine.learner': { 'mage_edu.engine.learner.Learner': ('engine/learner.html#learner', 'mage_edu/engine/learner.py'),
+                                         'mage_edu.engine.learner.Learner.diagnosed': ( 'engine/learner.html#learner.diagnosed',
+                                                                                        'mage_edu/engine/learner.py'),
                                          'mage_edu.engine.learner.Learner.dynamics': ( 'engine/learner.html#learner.dynamics',
                                                                                        'mage_edu/engine/learner.py'),
                                          'mage_edu.engine.learner.Learner.learned_dynamics': ( 'engine/learner.html#learner.learned_dynamics',

@@ -269,7 +269,7 @@ def diagnose_settings(states: int | None, horizon: int | None, step: float | Non
 def diagnose_learner(learner: Learner, new_env: Callable[[], gym.Env], settings: dict[str, float]) -> dict[str, float]:
     """One row of diagnostics, with these settings in the place of the configuration's."""
     with closing(Diagnoser(dataclasses.replace(learner.config, **settings), new_env)) as diagnoser:
-        return diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps, learner.own_functions)
+        return diagnoser.row(*learner.diagnosed)
 
 
 def follow(env: gym.Env) -> None:

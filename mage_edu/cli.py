@@ -263,7 +263,7 @@ def diagnosis_lines(agent: "MAGEAgent", settings: dict[str, Any]) -> list[str]:
 
     learner, errors = agent.learner, {}
     with closing(Diagnoser(dataclasses.replace(agent.config, **settings), agent.new_env)) as diagnoser:
-        row = diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, learner.num_timesteps, learner.own_functions)
+        row = diagnoser.row(*learner.diagnosed)
         if learner.learned_dynamics is not None:
             errors = diagnoser.per_dimension(learner.actor, learner.learned_dynamics, learner.num_timesteps)
     lines = [f"{name:<24}{row[name]:>10.3f}  {meaning}" for name, meaning in MEANINGS.items() if name in row]

@@ -125,6 +125,11 @@ class Learner:
         functions = {"reward": self.world.reward_fn, "termination": self.world.termination_fn}
         return {name: function for name, function in functions.items() if self.sources[name] != "known"}
 
+    @property
+    def diagnosed(self) -> tuple[Any, ...]:
+        """What is compared with the simulator, in the order in which `Diagnoser.row` takes it."""
+        return self.actor, self.critic, self.learned_dynamics, self.num_timesteps, self.own_functions
+
     def save(self) -> State:
         """The whole state as one value: copies, but of the rows of the buffer. Raises `TypeError` for an attribute of a kind that cannot be saved."""
         tensors, numbers = {}, {}

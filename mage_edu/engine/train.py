@@ -146,7 +146,7 @@ def train(learner: Learner, env: gym.Env, evaluator: Evaluator, steps: int, hook
             go_on &= hook("evaluations", [{"step": step, "episode": i, "return": float(r)} for i, r in enumerate(returns)])
             go_on &= hook("timings", [watch.row(step)])
         if diagnoser is not None and ready(learner) and step % config.diagnose_interval == 0:
-            go_on &= hook("diagnostics", [diagnoser.row(learner.actor, learner.critic, learner.learned_dynamics, step, learner.own_functions)])
+            go_on &= hook("diagnostics", [diagnoser.row(*learner.diagnosed)])
         if step % config.checkpoint_interval == 0:
             go_on &= hook("checkpoint", [{"step": step}])
         return go_on and not stop()
