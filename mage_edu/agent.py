@@ -361,15 +361,11 @@ class Reporter:
         """Take rows of one kind; whether to go on."""
         if kind in ("timings", "clock"):
             rows = [counted_on(row, self.before) for row in rows]
-        if kind == "clock":  # nothing that a callback or a log waits for
-            if self.agent.run is not None:
-                write_rows(self.agent, "timings", rows)
-            return True
         if kind == "checkpoint" and self.writer is not None:
             self.writer.flush()  # a run that goes on from here finds all that was logged before
         if self.agent.run is not None:
-            write_rows(self.agent, kind, rows)
-        if kind == "checkpoint":
+            write_rows(self.agent, "timings" if kind == "clock" else kind, rows)
+        if kind in ("checkpoint", "clock"):  # nothing that a callback or a log waits for
             return True
         summary = summary_of(kind, rows)
         if self.writer is not None:
