@@ -406,15 +406,16 @@ def open_tensorboard(run: Path, step: int = 0) -> Any:
     return SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
 
 # %% ../nbs/engine/agent.ipynb #034-py
-def describe_run(env: dict[str, Any], config: Config, device: torch.device, compile: bool | str, threads: int, total_timesteps: int,
-                 sources: Mapping[str, str] | None = None, data: str | None = None, given: Mapping[str, Callable[..., Any]] | None = None) -> dict[str, Any]:
+def describe_run(agent: MAGEAgent, total_timesteps: int) -> dict[str, Any]:
     """What config.json holds: environment, settings, what they ran with, where reward, termination and recorded transitions come
     from, the names of the user's functions, and the step at which the run is to end."""
+    env = agent.env_described
     versions = {"gymnasium": gym.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__, "torch": torch.__version__}
     made = {"env": env["id"], "env_arguments": env["arguments"]} | ({"env_by_hand": True} if env.get("by_hand") else {}) | ({"env_module": env["module"]} if "module" in env else {})
-    names = {name: getattr(function, "__qualname__", type(function).__name__) for name, function in (given or {}).items()}
-    return made | {"given": names, "config": config.to_dict(), "sources": dict(sources or {}), "data": data, "device": str(device), "threads": threads,
-                   "onednn": onednn_pays(config, device.type), "compile": compile, "total_timesteps": total_timesteps, "versions": versions}
+    names = {name: getattr(function, "__qualname__", type(function).__name__) for name, function in agent.given.items()}
+    return made | {"given": names, "config": agent.config.to_dict(), "sources": dict(agent.learner.sources), "data": agent.data, "device": str(agent.device),
+                   "threads": agent.threads, "onednn": onednn_pays(agent.config, agent.device.type), "compile": agent.compile,
+                   "total_timesteps": total_timesteps, "versions": versions}
 
 # %% ../nbs/engine/agent.ipynb #037-py
 def check_steps(total_timesteps: Any) -> int:
@@ -486,7 +487,7 @@ class MAGEAgent(ActingAgent):
         self.checkpoints: Checkpoints | None = None
         self.other_world: list[str] = []  # in which respects a loaded agent's environment is not the one it was trained in
         self.forgotten: tuple[str, ...] = ()  # functions of its user's that a loaded agent was not given again
-        description = describe_run(self.env_described, config, self.device, compile, self.threads, 0, self.learner.sources, self.data, given)
+        description = describe_run(self, 0)
         self.run = None if out is None else RunFolder(out).create(description)  # last: the first thing that writes
 
     def learn(self, total_timesteps: int, callback: Callback | None = None, reset_num_timesteps: bool = True,
@@ -622,7 +623,7 @@ def settle_compile(agent: MAGEAgent, goal: int) -> None:
         wanted = compile_learner(agent.learner)
     agent.compile = wanted
     if agent.run is not None:
-        agent.run.describe(describe_run(agent.env_described, agent.config, agent.device, agent.compile, agent.threads, goal, agent.learner.sources, agent.data, agent.given))
+        agent.run.describe(describe_run(agent, goal))
 
 # %% ../nbs/engine/agent.ipynb #042s1-py
 class OwnEvaluator(Evaluator):
@@ -712,7 +713,7 @@ def continue_run(agent: MAGEAgent) -> None:
     for reason in reasons:
         warnings.warn(f"{reason} The checkpoint of step {checkpoint.state.step} is used instead.")
     agent.tensorboard = (run.path / "tensorboard").is_dir()
-    warn_of_changes(described, describe_run(agent.env_name, agent.config, agent.device, agent.compile, agent.threads, 0))
+    warn_of_changes(described, describe_run(agent, 0))
     cut_tables(tables_of(run), manifest)
     agent.learner, agent.run, agent.data = learner, run, described.get("data")
     agent.checkpoints = continued(run.checkpoint, tables_of(run), manifest)
