@@ -109,6 +109,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'mage_edu.cli.field_comments': ('engine/cli.html#field_comments', 'mage_edu/cli.py'),
                               'mage_edu.cli.film_if_possible': ('engine/cli.html#film_if_possible', 'mage_edu/cli.py'),
                               'mage_edu.cli.given': ('engine/cli.html#given', 'mage_edu/cli.py'),
+                              'mage_edu.cli.in_words': ('engine/cli.html#in_words', 'mage_edu/cli.py'),
                               'mage_edu.cli.main': ('engine/cli.html#main', 'mage_edu/cli.py'),
                               'mage_edu.cli.optional_settings': ('engine/cli.html#optional_settings', 'mage_edu/cli.py'),
                               'mage_edu.cli.output_file': ('engine/cli.html#output_file', 'mage_edu/cli.py'),

@@ -285,6 +285,17 @@ def test_help_is_readable_and_loads_no_torch(tmp_path):
         assert "heavy: []" in done.stdout
 
 
+def test_the_command_line_offers_only_what_it_can_give(desk, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    out = capsys.readouterr().out
+    assert "{None,huber,squared}" in out and "given" not in out
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "--critic-loss", "given", "--out", "run"])
+    assert ended.value.code == 2 and "invalid choice 'given'" in capsys.readouterr().err
+
+
 def test_an_environment_nobody_knows_trains_from_recorded_transitions(desk, capsys):
     from mage_edu.engine.recorded import record, write_arrays
     from mage_edu.envs import make_env
