@@ -302,7 +302,7 @@ class Explorer:
             live = {}
         return {**bundle, **{kind: data for kind, data in live.items() if kind not in bundle}}
 
-
+# %% ../nbs/engine/explorers.ipynb #ex-json
 def described(thing: Any) -> Any:
     """A description as what JSON holds; numbers of tables with four digits, more than a screen can show."""
     if isinstance(thing, Table):

@@ -201,7 +201,7 @@ def check_shape(what: str, result: Tensor, shape: tuple[int, ...]) -> None:
     if (found := shape_of(what, result)) != shape:
         raise ValueError(f"{what} has shape {found}, expected {shape}.")
 
-
+# %% ../../nbs/engine/build.ipynb #buil-05f
 def check_functions(learner: Learner) -> None:
     """Call the user's reward and termination once on transitions of zeros. Raises `ValueError` where that does not go.
 
@@ -222,7 +222,7 @@ def check_functions(learner: Learner) -> None:
         if name == "reward" and sloped and isinstance(result, Tensor) and not result.requires_grad:
             warnings.warn("reward: the function's result has no slope in action and next_obs, which this algorithm asks for; compute it with torch, and do not detach it.")
 
-
+# %% ../../nbs/engine/build.ipynb #buil-05g
 class Unreached:
     """In the place of a simulator, which cannot start from zeros: who asks it for anything stops the check."""
 
@@ -263,7 +263,7 @@ def check_critic_target(target_fn: CriticTargetFn, learner: Learner) -> None:
         if part.requires_grad:
             raise ValueError(f"critic_target: {name} carries a graph; detach it: what the critic is to match is not differentiated.")
 
-
+# %% ../../nbs/engine/build.ipynb #buil-05h
 CriticLossFn = Callable[[Config, Critic, CriticTarget], CriticLoss]
 
 

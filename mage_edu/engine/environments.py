@@ -443,7 +443,7 @@ def checked_obs(obs: Any, env: gym.Env, where: str) -> np.ndarray:
         raise EnvironmentFault(f"{where}: observation {obs} is beyond what float32 holds; scale it, or the simulation broke down.")
     return obs if obs.dtype.kind == "f" else obs.astype(np.float64)  # differences of unsigned numbers would wrap around
 
-
+# %% ../../nbs/engine/environments.ipynb #78e1-py
 class TimeUp(BaseException):
     """An environment took longer than it may; no `Exception`, which foreign code may catch."""
 
@@ -481,7 +481,7 @@ def at_most(seconds: float | None) -> Iterator[None]:
     with interrupted(signal.SIGALRM, signal.ITIMER_REAL, seconds, TimeUp):
         yield
 
-
+# %% ../../nbs/engine/environments.ipynb #78e2-py
 def reset_seeded(env: gym.Env, seed: int | None) -> Any:
     """What `env.reset(seed=seed)` gives; a simulator that refuses a seed of 32 bits, as those behind a C int do, gets its lower 31."""
     try:

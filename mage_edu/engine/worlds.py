@@ -641,7 +641,7 @@ def apart(made: gym.Env, env: gym.Env) -> gym.Env:
         raise ValueError(f"environment {id_of(env)}: the function gives the same environment again when it is called again; let it make a new one each time.")
     return made
 
-
+# %% ../../nbs/engine/worlds.ipynb #worl-24b
 class OneWorld:
     """Makes environments like the agent's own, each a world of its own, and knows what cannot be repeated.
 
