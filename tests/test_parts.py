@@ -8,8 +8,9 @@ import pytest
 import torch
 from test_updates import BATCH, MEMBERS, make_pieces, target_of
 
-from mage_edu import Critic, CriticLoss, CriticTarget, Dynamics, ForwardCritic, MAGEAgent, make_config
+from mage_edu import BareDynamics, Critic, CriticLoss, CriticTarget, Dynamics, ForwardCritic, MAGEAgent, make_config
 from mage_edu.agent import CHECKS
+from mage_edu.dynamics import squash_log_var
 from mage_edu.engine.build import actor_gradients_of, build_dynamics, critic_gradients_of, missing_function
 from mage_edu.engine.learner import named_weights
 from mage_edu.envs import reward_fn, termination_fn
@@ -58,6 +59,60 @@ class Linear(Dynamics):
         super().__init__(
             obs_dim, act_dim, config.members, 0, 1, config.log_var_min, config.log_var_max, generator, "deterministic"
         )
+
+
+class OwnModel(BareDynamics):
+    """Members that are networks of torch's own kind."""
+
+    def __init__(self, config, obs_dim, act_dim, generator):
+        super().__init__(config, obs_dim, act_dim, generator)
+        network = lambda: torch.nn.Sequential(
+            torch.nn.Linear(obs_dim + act_dim, 8), torch.nn.SiLU(), torch.nn.Linear(8, 2 * obs_dim)
+        )
+        self.networks = torch.nn.ModuleList([network() for _ in range(config.members)])
+
+    def predict(self, obs, action, layers=None):
+        x = self.inputs(obs, action)
+        out = torch.stack([network(rows) for network, rows in zip(self.networks, x)])
+        mean, raw = out.chunk(2, -1)
+        return mean, squash_log_var(raw, *self.log_var_range)
+
+
+class Stacked(OwnModel):
+    """The same, with stacked networks that nobody asks."""
+
+    def __init__(self, config, obs_dim, act_dim, generator):
+        super().__init__(config, obs_dim, act_dim, generator)
+        stacked = Linear(config, obs_dim, act_dim, generator)
+        self.weights, self.biases = stacked.weights, stacked.biases
+
+
+class Listed(OwnModel):
+    """The same in a plain list, in which torch does not see them."""
+
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        networks = list(self.networks)
+        del self.networks
+        self.networks = networks
+
+
+class Blind(OwnModel):
+    """The same, with samples that have a graph into the parameters only."""
+
+    def sample(self, obs, action, noise):
+        return super().sample(obs, action.detach(), noise)
+
+
+def frozen(kind):
+    """What builds one of a kind, one bias frozen."""
+
+    def build(*parts):
+        part = kind(*parts)
+        part.networks[1][2].bias.requires_grad_(False)
+        return part
+
+    return build
 
 
 def defaults(config, obs_dim, act_dim, generator):
@@ -295,6 +350,30 @@ def test_another_model_is_trained_and_imagines(tmp_path):
     )  # an affine map has one slope
 
 
+def test_a_model_made_of_torchs_own_networks_learns_imagines_and_comes_back(tmp_path):
+    agent = agent_with(tmp_path / "run", dynamics=OwnModel)
+    before = weights(agent)
+    agent.learn(50)
+    moved = {name for name, tensor in weights(agent).items() if not torch.equal(tensor, before[name])}
+    assert {f"dynamics.networks.{i}.{layer}.bias" for i in (0, 1) for layer in (0, 2)} <= moved
+    assert not any(name.startswith("dynamics.weights") for name in before)
+    assert same(weights(MAGEAgent.load(tmp_path / "run", dynamics=OwnModel)), weights(agent))
+
+
+def test_a_class_that_is_constructed_as_the_librarys_model_may_be_given_itself():
+    """One with a constructor of its own is called as a builder is, also where a class below it only passes its arguments on."""
+    plain, passing = (
+        type("Plain", (Dynamics,), {}),
+        type("Passing", (Dynamics,), {"__init__": lambda self, *arguments: Dynamics.__init__(self, *arguments)}),
+    )
+    default = weights(agent_with())
+    for given in (Dynamics, plain, passing):
+        agent = agent_with(dynamics=given)
+        assert type(agent.learner.dynamics) is given and same(weights(agent), default)
+    below = type("Below", (Linear,), {"__init__": lambda self, *arguments: Linear.__init__(self, *arguments)})
+    assert len(agent_with(dynamics=below).learner.dynamics.weights) == 1
+
+
 NOT_A_MODEL = [
     (lambda *_: torch.nn.Linear(3, 3), "built a Linear without members, predict, sample"),
     (
@@ -327,6 +406,17 @@ NOT_A_MODEL = [
         lambda *parts: Without(*parts, "predict", lambda self, obs, action: obs),
         "returned a Tensor; expected two tensors",
     ),
+    (
+        lambda *parts: Without(*parts, "loss", lambda self, *batch: self.losses(*batch)),
+        r"loss has shape \(2,\), expected \(\)",
+    ),
+    (
+        Stacked,
+        "its loss does not reach weights.0, biases.0, which could not be trained; .*inherits from mage_edu.BareDynamics",
+    ),
+    (frozen(OwnModel), r"does not reach networks.1.2.bias, .*belongs in a buffer"),
+    (Listed, "dynamics: it has no parameters; .*torch.nn.ModuleList, a plain list hides them"),
+    (Blind, "sample must be differentiable in the action"),
 ]
 
 
@@ -460,7 +550,13 @@ NOT_A_CRITIC = [
         dict(critic=Quadratic(make_config("td3"), 3, 1, torch.Generator())),
         "critic: calling it with .* raised TypeError",
     ),
-    (dict(dynamics=type("Bare", (Dynamics,), {})), "dynamics: calling it with .* raised TypeError"),
+    (dict(critic=frozen(Own)), "forward does not use networks.1.2.bias, .*belongs in a buffer"),
+    (
+        dict(
+            dynamics=type("Narrow", (Dynamics,), {"__init__": lambda self, config, obs_dim, act_dim, generator: self.x})
+        ),
+        "dynamics: calling it with .* raised AttributeError",
+    ),
     (
         dict(critic_loss=lambda config, critic, target: critic_loss(config, critic, target)),
         r'asks the library for a loss called "given".*dataclasses.replace\(config, critic_loss="huber"\)',
@@ -613,7 +709,7 @@ def test_parts_of_ones_own_are_compiled_with_the_rest():
 def test_the_public_face_has_what_the_parts_are_made_of():
     import mage_edu
 
-    assert {"CriticLoss", "CriticTarget", "Dynamics", "Critic", "ForwardCritic"} <= set(
+    assert {"CriticLoss", "CriticTarget", "Dynamics", "BareDynamics", "Critic", "ForwardCritic"} <= set(
         mage_edu.__all__
     ) and CriticTarget is mage_edu.CriticTarget
 

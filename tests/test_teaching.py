@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from mage_edu import MAGEAgent
+from mage_edu.engine.build import build_dynamics
 from mage_edu.exercises import answers, goes_down, same_array, same_direction
 from mage_edu.replay import ReplayBuffer
 
@@ -352,6 +353,12 @@ def uses_what_is_not_there(x):
     return not_there  # noqa: F821
 
 
+def with_a_layer_too_many(*sizes):
+    model = build_dynamics(*sizes)
+    model.extra = torch.nn.Linear(1, 1)
+    return model
+
+
 @pytest.fixture(scope="module")
 def provoked(tmp_path_factory) -> list[str]:
     """Each sentence of the page, provoked."""
@@ -387,6 +394,7 @@ def provoked(tmp_path_factory) -> list[str]:
         lambda: MAGEAgent(lambda: pendulum, size="tiny"),
         lambda: MAGEAgent("Pendulum-v1", "mage", "tiny", critic_loss=lambda config, critic, target: None),
         lambda: MAGEAgent("Pendulum-v1", "mage", "tiny", dynamics=lambda *sizes: torch.nn.Linear(3, 3)),
+        lambda: MAGEAgent("Pendulum-v1", "mage", "tiny", dynamics=with_a_layer_too_many),
         lambda: MAGEAgent("Pendulum-v1", "mage", out=folder / "old", **small).learn(10),
         lambda: MAGEAgent.load("nothing"),
         lambda: MAGEAgent("Pendulum-v1", **small).predict(np.zeros(4)),

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 import warnings
 from typing import Any, Callable, Mapping, Sequence
 
@@ -28,12 +30,13 @@ from ..targets import World, draw_actor_noise, draw_noise
 from ..updates import CriticLoss, CriticTarget, StateSlope
 
 # %% auto #0
-__all__ = ['DynamicsBuilder', 'INTERFACE', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'ActorLossFn', 'FORMULAS',
-           'whole_number', 'frozen_copy', 'build_actor', 'NotHere', 'tried', 'built', 'build_critic', 'build_dynamics',
-           'check_dynamics', 'ForwardCritic', 'check_critic', 'shape_of', 'check_shape', 'check_functions', 'Unreached',
-           'check_critic_target', 'gradients_of', 'critic_gradients_of', 'check_critic_loss', 'actor_gradients_of',
-           'check_actor_loss', 'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function',
-           'build_world', 'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
+__all__ = ['DynamicsBuilder', 'INTERFACE', 'NO_PARAMETERS', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'ActorLossFn',
+           'FORMULAS', 'whole_number', 'frozen_copy', 'build_actor', 'NotHere', 'tried', 'built', 'build_critic',
+           'build_dynamics', 'unreached', 'check_dynamics', 'BareDynamics', 'builder_of', 'ForwardCritic',
+           'check_critic', 'shape_of', 'check_shape', 'check_functions', 'Unreached', 'check_critic_target',
+           'gradients_of', 'critic_gradients_of', 'check_critic_loss', 'actor_gradients_of', 'check_actor_loss',
+           'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world',
+           'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
 
 # %% ../../nbs/engine/build.ipynb #buil-05
 def whole_number(name: str, value: Any, lowest: int) -> int:
@@ -95,6 +98,15 @@ def build_dynamics(config: Config, obs_dim: int, act_dim: int, generator: torch.
 # %% ../../nbs/engine/build.ipynb #buil-05d
 DynamicsBuilder = Callable[[Config, int, int, torch.Generator], Dynamics]  # (config, obs_dim, act_dim, generator)
 INTERFACE = ("members", "predict", "sample", "losses", "loss", "set_normalizer")
+NO_PARAMETERS = "it has no parameters; assign networks as attributes or in a torch.nn.ModuleList, a plain list hides them."
+
+
+def unreached(total: Tensor, network: torch.nn.Module) -> list[str]:
+    """The names of the parameters that a total, of a loss or of values, does not depend on, or that are frozen."""
+    named = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    slopes = torch.autograd.grad(total, list(named.values()), retain_graph=True, allow_unused=True) if named else ()
+    reached = {name for name, slope in zip(named, slopes) if slope is not None}
+    return [name for name, _ in network.named_parameters() if name not in reached]
 
 
 def check_dynamics(dynamics: Dynamics, members: int, obs_dim: int, act_dim: int) -> None:
@@ -111,15 +123,50 @@ def check_dynamics(dynamics: Dynamics, members: int, obs_dim: int, act_dim: int)
     predicted = tried("dynamics: predict", "(obs, action)", dynamics.predict, *batch[:2])
     if not isinstance(predicted, (tuple, list)) or len(predicted) != 2:
         raise ValueError(f"dynamics: predict returned a {type(predicted).__name__}; expected two tensors, mean and log-variance.")
-    flat = zeros(2 * members, obs_dim), zeros(2 * members, act_dim).requires_grad_(), zeros(2 * members, obs_dim)
-    next_obs = tried("dynamics: sample", "(obs, action, noise)", dynamics.sample, *flat)
+    action = zeros(2 * members, act_dim).requires_grad_()
+    next_obs = tried("dynamics: sample", "(obs, action, noise)", dynamics.sample, zeros(2 * members, obs_dim), action, zeros(2 * members, obs_dim))
     losses = tried("dynamics: losses", "(obs, action, next_obs)", dynamics.losses, *batch)
     shapes = {"sample": (next_obs, (2 * members, obs_dim)), "predict": (predicted[0], (members, 2, obs_dim)), "losses": (losses, (members,))}
     for name, (result, shape) in shapes.items():
         if (found := shape_of(f"dynamics: {name}", result)) != shape:
             raise ValueError(f"dynamics: {name} returned shape {found}, expected {shape}.")
-    if not (next_obs.requires_grad and losses.requires_grad):
+    loss = tried("dynamics: loss", "(obs, action, next_obs)", dynamics.loss, *batch)
+    check_shape("dynamics: loss", loss, ())
+    sloped = next_obs.requires_grad and torch.autograd.grad(next_obs.sum(), action, allow_unused=True)[0] is not None  # parameters that are not frozen have a graph, too
+    if not (sloped and losses.requires_grad and loss.requires_grad):
         raise ValueError("dynamics: sample must be differentiable in the action, and losses in the parameters; do not detach them.")
+    if not list(dynamics.parameters()):
+        raise ValueError(f"dynamics: {NO_PARAMETERS}")
+    if names := unreached(loss, dynamics):
+        raise ValueError(f"dynamics: its loss does not reach {', '.join(names)}, which could not be trained; a model whose networks are all its own inherits from "
+                         "mage_edu.BareDynamics, and what is to stay as it is belongs in a buffer (register_buffer).")
+
+
+class BareDynamics(Dynamics):
+    """A model of one's own that is no more than its `predict`: `Dynamics` as the configuration has it, without weights; its networks are attributes of yours.
+
+    `predict(obs, action, layers=None)` maps (members, batch, dim) to mean and log-variance of the normalized delta, two (members, batch, obs_dim);
+    `self.inputs(obs, action)` normalizes what goes in, `layers` are not needed. With `self.kind = "deterministic"` the loss is the squared error.
+    """
+
+    def __init__(self, config: Config, obs_dim: int, act_dim: int, generator: torch.Generator):
+        super().__init__(obs_dim, act_dim, config.members, 0, 1, config.log_var_min, config.log_var_max, generator,
+                         config.dynamics, config.dynamics_sampling, config.dynamics_clip)
+        self.weights, self.biases = torch.nn.ParameterList(), torch.nn.ParameterList()  # those of the one layer go again
+
+
+def builder_of(dynamics: DynamicsBuilder | type[Dynamics]) -> DynamicsBuilder:
+    """A builder as it is; for a class that is constructed as `Dynamics` is, not by a builder's four arguments, what builds it as the library's is built."""
+    if not (isinstance(dynamics, type) and issubclass(dynamics, Dynamics)):
+        return dynamics
+    signatures = [inspect.signature(vars(base)["__init__"]) for base in dynamics.__mro__ if "__init__" in vars(base)]
+    passes_on = lambda signature: any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values())
+    try:
+        next(signature for signature in signatures if not passes_on(signature)).bind("self", "config", "obs_dim", "act_dim", "generator")
+    except TypeError:
+        return functools.partial(build_dynamics, network=dynamics)
+    return dynamics
+
 
 # %% ../../nbs/engine/build.ipynb #buil-05e
 class ForwardCritic(Critic):
@@ -170,7 +217,7 @@ def check_critic(critic: Critic, obs_dim: int, act_dim: int) -> None:
     if not isinstance(critic, Critic):
         raise ValueError(f"critic: built a {type(critic).__name__}; expected a mage_edu.Critic; inherit from mage_edu.ForwardCritic and write forward.")
     if not list(critic.parameters()):
-        raise ValueError("critic: it has no parameters; assign networks as attributes or in a torch.nn.ModuleList, a plain list hides them.")
+        raise ValueError(f"critic: {NO_PARAMETERS}")
     like = next(critic.parameters())
     obs, action = like.new_zeros(4, obs_dim), like.new_zeros(4, act_dim)
     value = tried("critic: forward", "(obs, action)", critic, obs, action)
@@ -179,10 +226,9 @@ def check_critic(critic: Critic, obs_dim: int, act_dim: int) -> None:
     check_shape("critic: forward", value, (rows, 4))
     if not value.requires_grad:
         raise ValueError("critic: its values do not depend on its parameters; do not detach them.")
-    names, parameters = zip(*critic.named_parameters())
-    slopes = torch.autograd.grad(value.sum(), parameters, retain_graph=True, allow_unused=True)
-    if unused := [name for name, slope in zip(names, slopes) if slope is None]:
-        raise ValueError(f"critic: forward does not use {', '.join(unused)}, which could not be trained; a critic whose networks are all its own gives ForwardCritic sizes=[].")
+    if names := unreached(value.sum(), critic):
+        raise ValueError(f"critic: forward does not use {', '.join(names)}, which could not be trained; a critic whose networks are all its own gives ForwardCritic sizes=[], "
+                         "and what is to stay as it is belongs in a buffer (register_buffer).")
     methods = {"value_and_action_gradient": (lambda *pair: critic.value_and_action_gradient(*pair)[1], (rows, 4, act_dim)),
                "minimum": (critic.minimum, (4,)), "first": (critic.first, (4,))}
     for name, (method, expected) in methods.items():
@@ -397,7 +443,7 @@ def world_function(name: str, source: str, env: gym.Env, given: Mapping[str, Tra
 # %% ../../nbs/engine/build.ipynb #buil-14
 def build_world(config: Config, env: gym.Env, generator: torch.Generator, device: torch.device | str,
                 functions: Mapping[str, TransitionFn] | None = None, build: DynamicsBuilder = build_dynamics) -> World:
-    """An untrained model, made by `build`, or the simulator itself, with the reward and the termination in `functions`, or the known formulas.
+    """An untrained model, made by `build` (or of that class), or the simulator itself, with the reward and the termination in `functions`, or the known formulas.
 
     Raises `ValueError` for a model that cannot stand in for `Dynamics`.
     """
@@ -405,7 +451,7 @@ def build_world(config: Config, env: gym.Env, generator: torch.Generator, device
     if config.simulates:
         return SimulatedWorld(SimulatedDynamics(env), functions["reward"], functions["termination"], ActionScale.of(env.action_space, device))
     sizes = env.observation_space.shape[0], env.action_space.shape[0]
-    dynamics = built("dynamics", build, config, *sizes, generator)
+    dynamics = built("dynamics", builder_of(build), config, *sizes, generator)
     if build is not build_dynamics:
         check_dynamics(dynamics, config.members, *sizes)
     dynamics = dynamics.to(device)
