@@ -452,6 +452,8 @@ class MAGEAgent(ActingAgent):
     the warm-up. `out` names a new run folder; `None` keeps nothing on disk.
     `compile` fuses the updates by `torch.compile`: "auto" when the run is long enough for it to pay. `threads` is for torch while the agent learns:
     `None` is one where the networks are small, torch's own choice where they are large; a run that is continued keeps its number.
+    The same seed gives the same run, also with weights that a builder of yours draws from torch's global generator; what your functions draw or remember
+    while the agent learns is neither in the seed nor in the checkpoint.
     Raises `ValueError` or `FileExistsError`, with nothing written, for what cannot work.
     """
 

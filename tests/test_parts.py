@@ -360,6 +360,35 @@ def test_a_model_made_of_torchs_own_networks_learns_imagines_and_comes_back(tmp_
     assert same(weights(MAGEAgent.load(tmp_path / "run", dynamics=OwnModel)), weights(agent))
 
 
+def test_weights_drawn_from_the_global_generator_derive_from_the_seed_and_leave_it_alone():
+    def noisy(config, critic, target):
+        torch.rand(3)
+        return librarys(config, critic, target)
+
+    def made(seed, globally):
+        torch.manual_seed(globally)
+        before = torch.get_rng_state()
+        parts = dict(
+            critic=Own, dynamics=OwnModel, critic_loss=noisy, reward=lambda *step: torch.rand(2) + step[1][:, 0]
+        )
+        found = weights(agent_with(seed=seed, **parts))
+        assert torch.equal(torch.get_rng_state(), before)
+        return found
+
+    first = made(3, 0)
+    assert same(made(3, 1), first) and not torch.equal(
+        made(4, 0)["critic.networks.0.0.weight"], first["critic.networks.0.0.weight"]
+    )
+    drawn = []
+
+    def both_generators(config, obs_dim, act_dim, generator):
+        drawn.append((torch.rand(1).item(), torch.rand(1, generator=generator).item()))
+        return Own(config, obs_dim, act_dim, generator)
+
+    agent_with(critic=both_generators)
+    assert len(set(drawn[0])) == 2
+
+
 def test_a_class_that_is_constructed_as_the_librarys_model_may_be_given_itself():
     """One with a constructor of its own is called as a builder is, also where a class below it only passes its arguments on."""
     plain, passing = (

@@ -64,9 +64,9 @@ class NotHere(ValueError):
 
 
 def tried(name: str, signature: str, function: Callable[..., Any], *arguments: Any, hint: str = "") -> Any:
-    """What a function of the user's returns, with gradients on. Raises `ValueError` for what a call raises that does not fit."""
+    """What a function of the user's returns, with gradients on; torch's global generator is put back. Raises `ValueError` for what a call raises that does not fit."""
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
             return function(*arguments)
     except NotImplementedError:  # a stub, which says so itself
         raise
@@ -75,8 +75,13 @@ def tried(name: str, signature: str, function: Callable[..., Any], *arguments: A
 
 
 def built(name: str, build: Callable[..., Any], config: Config, obs_dim: int, act_dim: int, generator: torch.Generator) -> Any:
-    """What a builder of the user's makes. Raises `ValueError` where it cannot be called as one."""
-    return tried(name, "(config, obs_dim, act_dim, generator)", build, config, obs_dim, act_dim, generator, hint=". Expected a function of these four that builds one")
+    """What a builder of the user's makes; where it draws from torch's global generator, as `torch.nn.Linear` does, that derives from `generator`.
+
+    Raises `ValueError` where it cannot be called as one.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(generator.initial_seed() + 1)  # other numbers than `generator` gives
+        return tried(name, "(config, obs_dim, act_dim, generator)", build, config, obs_dim, act_dim, generator, hint=". Expected a function of these four that builds one")
 
 
 def build_critic(config: Config, obs_dim: int, act_dim: int, seed: int, build: CriticBuilder | None = None) -> Critic:
