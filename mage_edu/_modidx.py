@@ -290,6 +290,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'mage_edu.engine.build.gradients_of': ('engine/build.html#gradients_of', 'mage_edu/engine/build.py'),
                                        'mage_edu.engine.build.missing_function': ( 'engine/build.html#missing_function',
                                                                                    'mage_edu/engine/build.py'),
+                                       'mage_edu.engine.build.refuse_parameters': ( 'engine/build.html#refuse_parameters',
+                                                                                    'mage_edu/engine/build.py'),
                                        'mage_edu.engine.build.shape_of': ('engine/build.html#shape_of', 'mage_edu/engine/build.py'),
                                        'mage_edu.engine.build.source_of': ('engine/build.html#source_of', 'mage_edu/engine/build.py'),
                                        'mage_edu.engine.build.tried': ('engine/build.html#tried', 'mage_edu/engine/build.py'),

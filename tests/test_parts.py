@@ -312,6 +312,27 @@ def test_a_loss_that_no_actor_can_climb_is_refused(tmp_path, loss, sentence):
     assert not (tmp_path / "run").exists()
 
 
+class Weighed(torch.nn.Module):
+    """A function of the user's with a number that it would like to learn."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.log_weight = function, torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, *arguments):
+        return self.function(*arguments)
+
+
+@pytest.mark.parametrize(
+    "name, function", [("critic_loss", librarys), ("actor_loss", actor_loss), ("critic_target", critic_target)]
+)
+def test_a_function_with_parameters_that_nothing_would_train_is_refused(name, function):
+    for given in (Weighed(function), Weighed(function).forward):
+        with pytest.raises(ValueError, match=f"^{name}: its parameters log_weight would be neither trained nor saved"):
+            agent_with(**{name: given})
+    agent_with(**{name: Weighed(function).requires_grad_(False)})
+
+
 @pytest.mark.parametrize("loss", [relative, slopes_only])
 def test_another_loss_is_trained_with_and_logged(tmp_path, loss):
     agent = agent_with(tmp_path / "run", critic_loss=loss).learn(90)

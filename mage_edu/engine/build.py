@@ -33,10 +33,10 @@ from ..updates import CriticLoss, CriticTarget, StateSlope
 __all__ = ['DynamicsBuilder', 'INTERFACE', 'NO_PARAMETERS', 'CriticBuilder', 'CriticTargetFn', 'CriticLossFn', 'ActorLossFn',
            'FORMULAS', 'whole_number', 'frozen_copy', 'build_actor', 'NotHere', 'tried', 'built', 'build_critic',
            'build_dynamics', 'unreached', 'check_dynamics', 'BareDynamics', 'builder_of', 'ForwardCritic',
-           'check_critic', 'shape_of', 'check_shape', 'check_functions', 'Unreached', 'check_critic_target',
-           'gradients_of', 'critic_gradients_of', 'check_critic_loss', 'actor_gradients_of', 'check_actor_loss',
-           'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function', 'build_world',
-           'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
+           'check_critic', 'shape_of', 'check_shape', 'check_functions', 'Unreached', 'refuse_parameters',
+           'check_critic_target', 'gradients_of', 'critic_gradients_of', 'check_critic_loss', 'actor_gradients_of',
+           'check_actor_loss', 'build_optimizer', 'source_of', 'missing_function', 'build_learned', 'world_function',
+           'build_world', 'build_replay', 'eager_kernels', 'build_learner', 'compile_learner']
 
 # %% ../../nbs/engine/build.ipynb #buil-05
 def whole_number(name: str, value: Any, lowest: int) -> int:
@@ -281,6 +281,14 @@ class Unreached:
         raise NotHere(f"{name} of the simulator, which starts where an episode was")
 
 
+def refuse_parameters(name: str, function: Callable[..., Any]) -> None:
+    """Raise `ValueError` for a function that is a module, or a method of one, with parameters that want gradients: nothing here trains or saves them."""
+    module = getattr(function, "__self__", function)
+    names = [key for key, parameter in module.named_parameters() if parameter.requires_grad] if isinstance(module, torch.nn.Module) else []
+    if names:
+        raise ValueError(f"{name}: its parameters {', '.join(names)} would be neither trained nor saved; make them constants, by requires_grad_(False).")
+
+
 CriticTargetFn = Callable[..., CriticTarget]  # (config, world, actor, target_actor, target_critic, batch, noise)
 
 
@@ -290,6 +298,7 @@ def check_critic_target(target_fn: CriticTargetFn, learner: Learner) -> None:
     Its rows may be other and more than the batch's; `value` is (rows,), or (members, rows) where each of the critic's members has its own.
     Where it asks for the simulator, or for a function that a loaded agent was not given again, nothing is checked.
     """
+    refuse_parameters("critic_target", target_fn)
     config, generator = learner.config, torch.Generator(learner.replay.data.obs.device).manual_seed(0)
     batch = zero_transitions(learner.replay.data, config.batch_size)
     noise = draw_noise(config, *batch.obs.shape, batch.action.shape[1], generator)
@@ -338,6 +347,7 @@ def check_critic_loss(loss_fn: CriticLossFn, learner: Learner) -> None:
 
     Where a loaded agent was not given it again, nothing is checked.
     """
+    refuse_parameters("critic_loss", loss_fn)
     config, critic = learner.config, learner.critic
     columns, like = critic.action_columns, next(critic.parameters())
     zeros = lambda *shape: torch.zeros(*shape, dtype=like.dtype, device=like.device)
@@ -379,6 +389,7 @@ def check_actor_loss(loss_fn: ActorLossFn, learner: Learner) -> None:
 
     Where it asks for the simulator, or for a function that a loaded agent was not given again, nothing is checked.
     """
+    refuse_parameters("actor_loss", loss_fn)
     config, like = learner.config, learner.replay.data.obs
     obs = like.new_zeros(config.batch_size, like.shape[1])
     noise = draw_actor_noise(config, *obs.shape, torch.Generator(like.device).manual_seed(0))
