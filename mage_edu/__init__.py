@@ -18,7 +18,9 @@ __version__ = "0.1.0"
 _HOME = {  # public name: the module that holds it
     "MAGEAgent": "agent", "Config": "config", "make_config": "config",
     "make_env": "envs", "reward_fn": "envs", "termination_fn": "envs",
-    "CriticLoss": "updates", "CriticTarget": "updates", "Dynamics": "dynamics", "Critic": "critic", "ForwardCritic": "engine.build", "BareDynamics": "engine.build",  # what parts of one's own are made of
+    "CriticLoss": "updates", "CriticTarget": "updates", "Dynamics": "dynamics", "Critic": "critic", "ForwardCritic": "engine.build",  # what parts of one's own are made of
+    "BareDynamics": "engine.build", "build_dynamics": "engine.build", "critic_loss": "updates",
+    "evaluation_curve": "engine.storage", "paired_interval": "engine.sweep",  # to compare runs
 }
 __all__ = ["__version__", *_HOME]
 

@@ -756,12 +756,16 @@ def test_parts_of_ones_own_are_compiled_with_the_rest():
         assert ours.keys() != other.keys() or not near(ours, other), left_out
 
 
-def test_the_public_face_has_what_the_parts_are_made_of():
+def test_the_public_face_has_what_the_parts_are_made_of_and_what_compares_them():
     import mage_edu
 
-    assert {"CriticLoss", "CriticTarget", "Dynamics", "BareDynamics", "Critic", "ForwardCritic"} <= set(
-        mage_edu.__all__
-    ) and CriticTarget is mage_edu.CriticTarget
+    parts = {"CriticLoss", "CriticTarget", "Dynamics", "BareDynamics", "Critic", "ForwardCritic"}
+    functions = {"build_dynamics", "critic_loss", "evaluation_curve", "paired_interval"}
+    assert parts | functions <= set(mage_edu.__all__) and CriticTarget is mage_edu.CriticTarget
+    assert mage_edu.critic_loss is critic_loss and mage_edu.build_dynamics is build_dynamics
+    assert mage_edu.paired_interval({0: 1.0, 1: 3.0}, {0: 0.0, 1: 0.0})[0] == 2.0 and callable(
+        mage_edu.evaluation_curve
+    )
 
 
 def test_a_critic_made_of_torchs_own_networks_learns_and_comes_back(tmp_path):
