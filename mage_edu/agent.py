@@ -443,8 +443,8 @@ class MAGEAgent(ActingAgent):
     """A model-based actor-critic agent, with the face of Stable-Baselines3.
 
     `env` is an id, an environment with bounded continuous actions, or a function that makes one; every `Config` field is a keyword.
-    `reward` and `termination` may also be functions over batched torch tensors (obs, action, next_obs), which the warm-up compares with the
-    environment; where no formula is known, both are learned. `critic_loss` may be a function (config, critic, target) -> `CriticLoss`,
+    `reward` and `termination` may also be functions over batched torch tensors (obs, action, next_obs): they tell the model what the environment does, and do not
+    change it, and the warm-up compares them with it; where no formula is known, both are learned. `critic_loss` may be a function (config, critic, target) -> `CriticLoss`,
     `critic_target` one (config, world, actor, target_actor, target_critic, batch, noise) -> `CriticTarget`, as `mage_edu.updates.critic_target` is,
     `actor_loss` one (config, world, actor, critic, obs, noise) -> one number, as `mage_edu.updates.actor_loss` is, with noise (actor_horizon, batch, obs_dim);
     `dynamics` and `critic` may be functions that build one, (config, obs_dim, act_dim, generator) -> `Dynamics` or `Critic`,

@@ -235,6 +235,16 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
         ValueError,
         "The function you gave is not the environment's",
     ),
+    "reward that is to replace the environment's": (
+        lambda d: new(algorithm="td3", reward=lambda o, a, n: n[..., 0]).learn(5),
+        ValueError,
+        "reward= tells the model what the environment pays, and does not change the environment",
+    ),
+    "termination that is to replace the environment's": (
+        lambda d: new(algorithm="ddpg", termination=lambda o, a, n: n[..., 0] < 2.0).learn(5),
+        ValueError,
+        "to train on another termination, change the environment (a wrapper whose step returns it)",
+    ),
     "reward summed over the batch": (
         lambda d: new(reward=lambda o, a, n: (o[..., 0] * 0).sum()).learn(5),
         ValueError,

@@ -13,7 +13,8 @@ from mage_edu.agent import CHECKS
 from mage_edu.dynamics import squash_log_var
 from mage_edu.engine.build import actor_gradients_of, build_dynamics, critic_gradients_of, missing_function
 from mage_edu.engine.learner import named_weights
-from mage_edu.envs import reward_fn, termination_fn
+from mage_edu.engine.recorded import record, write_arrays
+from mage_edu.envs import make_env, reward_fn, termination_fn
 from mage_edu.networks import mlp
 from mage_edu.updates import actor_gradients, actor_loss, critic_gradients, critic_loss, critic_target, huber
 
@@ -698,6 +699,20 @@ def test_a_loaded_agent_acts_without_its_reward_and_its_termination(tmp_path, al
     parts = dict(reward=reward_fn("Pendulum-v1"), termination=termination_fn("Pendulum-v1"))
     agent_with(algorithm=algorithm, **parts).save(tmp_path / "agent")
     assert MAGEAgent.load(tmp_path / "agent").forgotten == ("reward", "termination")
+
+
+def test_formulas_change_nothing_where_nothing_is_imagined_and_have_to_be_the_environments(tmp_path):
+    formulas = dict(reward=reward_fn("Pendulum-v1"), termination=termination_fn("Pendulum-v1"))
+    told = agent_with(tmp_path / "told", algorithm="td3", **formulas).learn(60)
+    assert same(weights(told), weights(agent_with(algorithm="td3").learn(60)))
+    told.save(tmp_path / "agent")
+    MAGEAgent.load(tmp_path / "agent").learn(45)  # a warm-up without the formulas
+    MAGEAgent.load(tmp_path / "told").learn(5, reset_num_timesteps=False)
+    write_arrays(tmp_path / "data.npz", record(make_env("Pendulum-v1"), 50))
+    with pytest.raises(ValueError, match="50 recorded transitions have another reward than the given function says"):
+        agent_with(
+            algorithm="td3", data=tmp_path / "data.npz", reward=lambda obs, action, next_obs: 1.0 + next_obs[:, 0] ** 2
+        )
 
 
 def test_a_loaded_agent_asks_for_its_model_at_once(tmp_path):

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from ..config import Config
+from .build import NotHere
 from .environments import EnvironmentFault, checked_reset, checked_step
 from .learner import Learner, episode_seed
 from ..envs import ActionScale, never
 from ..loop import explore
 
 # %% auto #0
-__all__ = ['COMPARED', 'act', 'clip_to_bounds', 'in_env_units', 'choose_action', 'check_finite', 'world_values', 'check_formulas',
-           'check_promise', 'simulator_state', 'check_simulated', 'begin_episode', 'cut_after', 'is_cut',
-           'environment_step', 'ready', 'check_recorded', 'use_recorded']
+__all__ = ['act', 'clip_to_bounds', 'in_env_units', 'choose_action', 'check_finite', 'world_values', 'compared_values',
+           'why_another', 'check_formulas', 'check_promise', 'simulator_state', 'check_simulated', 'begin_episode',
+           'cut_after', 'is_cut', 'environment_step', 'ready', 'check_recorded', 'use_recorded']
 
 # %% ../../nbs/engine/steps.ipynb #step-05
 def act(learner: Learner, obs: np.ndarray) -> np.ndarray:
@@ -60,9 +61,6 @@ def check_finite(step: int, **values: Tensor | np.ndarray | float) -> None:
             )
 
 # %% ../../nbs/engine/steps.ipynb #step-11
-COMPARED = ("known", "given")  # sources that claim to agree with the environment
-
-
 def world_values(learner: Learner, name: str, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Tensor:
     """What the world's reward or termination says to transitions (n, dim), in float64: (n,). `ValueError` for another shape or type."""
     function = {"reward": learner.world.reward_fn, "termination": learner.world.termination_fn}[name]
@@ -74,18 +72,39 @@ def world_values(learner: Learner, name: str, obs: np.ndarray, action: np.ndarra
     return values
 
 
+def compared_values(learner: Learner, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> dict[str, Tensor]:
+    """What those of the world's functions say to transitions that claim to agree with the environment, by name: formulas where a model is used, a user's always."""
+    said = {}
+    for name, source in learner.sources.items():
+        if source == "given" or source == "known" and learner.config.uses_model:
+            try:
+                said[name] = world_values(learner, name, obs, action, next_obs)
+            except NotHere:  # a loaded agent that imagines nothing need not be given it again
+                if learner.config.uses_model:
+                    raise
+    return said
+
+
+def why_another(name: str, source: str) -> str:
+    """Why a reward or termination may not be the environment's, and what to do."""
+    if source == "known":
+        return f"The environment is not the one its name stands for; use {name}='learned', or an algorithm without a model (td3)."
+    tells = {"reward": "what the environment pays", "termination": "where the environment terminates"}[name]
+    return (f"The function you gave is not the environment's. {name}= tells the model {tells}, and does not change the environment: to train on another {name}, change the "
+            f"environment (a wrapper whose step returns it) and pass the same formula; to train on the environment's, use {name}='learned'.")
+
+
 def check_formulas(learner: Learner, action: np.ndarray, reward: float, next_obs: np.ndarray, terminated: bool) -> None:
     """Raise `ValueError` where a known or given reward or termination is not the environment's."""
     twice = [np.stack([x, x]) for x in (learner.obs, action, next_obs)]
-    for name, truth in (("reward", reward), ("termination", float(terminated))):
-        if learner.sources[name] not in COMPARED:
-            continue
-        for ours in world_values(learner, name, *twice).tolist():
-            if abs(ours - truth) > 1e-4 * (1.0 + abs(truth)):
-                whose = "The function you gave is not the environment's" if learner.sources[name] == "given" else "The environment is not the one its name stands for"
+    truths = {"reward": reward, "termination": float(terminated)}
+    for name, values in compared_values(learner, *twice).items():
+        for ours in values.tolist():
+            if abs(ours - truths[name]) > 1e-4 * (1.0 + abs(truths[name])):
+                who_says = "the formulas of the model say" if learner.sources[name] == "known" else "your function says"
                 raise ValueError(
-                    f"step {learner.num_timesteps}: the environment says reward {reward:.6g}, terminated {bool(terminated)}; the formulas of the model say "
-                    f"{name} {ours:.6g}. {whose}; use {name}='learned', or an algorithm without a model (td3).")
+                    f"step {learner.num_timesteps}: the environment says reward {reward:.6g}, terminated {bool(terminated)}; {who_says} "
+                    f"{name} {ours:.6g}. {why_another(name, learner.sources[name])}")
 
 # %% ../../nbs/engine/steps.ipynb #step-13
 def check_promise(learner: Learner, terminated: bool) -> None:
@@ -142,7 +161,7 @@ def environment_step(learner: Learner, env: gym.Env) -> dict[str, float]:
     env_action, states = in_env_units(scale, action), simulator_state(learner, env)
     next_obs, reward, terminated, truncated = checked_step(env, env_action, f"step {learner.num_timesteps}", learner.config.env_seconds)
     check_promise(learner, terminated)
-    if learner.config.uses_model and learner.num_timesteps < learner.config.warmup_steps:
+    if learner.num_timesteps < learner.config.warmup_steps:
         check_formulas(learner, env_action, reward, next_obs, terminated)
         check_simulated(learner, states, action, next_obs)
     states += simulator_state(learner, env)
@@ -174,13 +193,13 @@ def check_recorded(learner: Learner, arrays: Mapping[str, np.ndarray]) -> None:
     if learner.config.simulates:
         raise ValueError("data with model='simulator': recorded transitions do not hold the simulator's states, from which it would have to go on; "
                          "leave data out, or use model='learned'.")
-    for name, column in (("reward", arrays["reward"]), ("termination", arrays["terminated"])):
-        if learner.config.uses_model and learner.sources[name] in COMPARED:
-            ours = world_values(learner, name, arrays["obs"], arrays["action"], arrays["next_obs"]).double().numpy()
-            if (wrong := np.abs(ours - column) > 1e-4 * (1.0 + np.abs(column))).any():
-                row = int(np.argmax(wrong))
-                raise ValueError(f"{int(wrong.sum())} of {len(column)} recorded transitions have another {name} than the {learner.sources[name]} function says; the "
-                                 f"first in row {row}: {column[row]:.6g}, the function says {ours[row]:.6g}. Was it recorded in this environment? {name}='learned' takes it as it is.")
+    columns = {"reward": arrays["reward"], "termination": arrays["terminated"]}
+    for name, values in compared_values(learner, arrays["obs"], arrays["action"], arrays["next_obs"]).items():
+        ours, column = values.double().numpy(), columns[name]
+        if (wrong := np.abs(ours - column) > 1e-4 * (1.0 + np.abs(column))).any():
+            row = int(np.argmax(wrong))
+            raise ValueError(f"{int(wrong.sum())} of {len(column)} recorded transitions have another {name} than the {learner.sources[name]} function says; the "
+                             f"first in row {row}: {column[row]:.6g}, the function says {ours[row]:.6g}. Was it recorded in this environment? {name}='learned' takes it as it is.")
 
 
 def use_recorded(learner: Learner, arrays: Mapping[str, np.ndarray]) -> None:
