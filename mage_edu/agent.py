@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import warnings
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Literal, Mapping
+from typing import Any, Callable, Iterable, Iterator, Literal, Mapping, Sequence
 
 import gymnasium as gym
 import numpy as np
@@ -86,11 +87,11 @@ from .web import write_onnx, write_page
 __all__ = ['SHOWN', 'Callback', 'USER_FUNCTIONS', 'CHECKS', 'BUILT', 'SB3_NAMES', 'default_dtype', 'ordinary_torch', 'check_kind',
            'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_settings', 'diagnose_learner',
            'follow', 'record_video', 'summary_of', 'write_rows', 'tables_of', 'save_checkpoint', 'last_row',
-           'counted_on', 'Reporter', 'open_tensorboard', 'describe_run', 'check_steps', 'check_simulator',
+           'counted_on', 'Reporter', 'open_tensorboard', 'names_of', 'describe_run', 'check_steps', 'check_simulator',
            'with_their_dtype', 'MAGEAgent', 'check_names', 'check_algorithm', 'split_given', 'check_given',
            'check_remembered', 'announce', 'start_count', 'settle_compile', 'OwnEvaluator', 'run_and_save',
-           'save_before_fault', 'how_to_go_on', 'continue_run', 'warn_of_changes', 'check_sizes', 'load_into',
-           'fresh_agent', 'find_again', 'never_begun']
+           'save_before_fault', 'how_to_go_on', 'continue_run', 'continued_names', 'warn_of_changes', 'check_sizes',
+           'load_into', 'fresh_agent', 'find_again', 'never_begun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
 @contextmanager
@@ -406,14 +407,18 @@ def open_tensorboard(run: Path, step: int = 0) -> Any:
     return SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
 
 # %% ../nbs/engine/agent.ipynb #034-py
+def names_of(given: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
+    """What the user's functions are called."""
+    return {name: getattr(function, "__qualname__", type(function).__name__) for name, function in given.items()}
+
+
 def describe_run(agent: MAGEAgent, total_timesteps: int) -> dict[str, Any]:
     """What config.json holds: environment, settings, what they ran with, where reward, termination and recorded transitions come
     from, the names of the user's functions, and the step at which the run is to end."""
     env = agent.env_described
     versions = {"gymnasium": gym.__version__, "mujoco": mujoco.__version__, "numpy": np.__version__, "torch": torch.__version__}
     made = {"env": env["id"], "env_arguments": env["arguments"]} | ({"env_by_hand": True} if env.get("by_hand") else {}) | ({"env_module": env["module"]} if "module" in env else {})
-    names = {name: getattr(function, "__qualname__", type(function).__name__) for name, function in agent.given.items()}
-    return made | {"given": names, "config": agent.config.to_dict(), "sources": dict(agent.learner.sources), "data": agent.data, "device": str(agent.device),
+    return made | {"given": dict(agent.given_names), "config": agent.config.to_dict(), "sources": dict(agent.learner.sources), "data": agent.data, "device": str(agent.device),
                    "threads": agent.threads, "onednn": onednn_pays(agent.config, agent.device.type), "compile": agent.compile,
                    "total_timesteps": total_timesteps, "versions": versions}
 
@@ -490,6 +495,7 @@ class MAGEAgent(ActingAgent):
         self.checkpoints: Checkpoints | None = None
         self.other_world: list[str] = []  # in which respects a loaded agent's environment is not the one it was trained in
         self.forgotten: tuple[str, ...] = ()  # functions of its user's that a loaded agent was not given again
+        self.given_names = names_of(given)
         description = describe_run(self, 0)
         self.run = None if out is None else RunFolder(out).create(description)  # last: the first thing that writes
 
@@ -716,14 +722,28 @@ def continue_run(agent: MAGEAgent) -> None:
     for reason in reasons:
         warnings.warn(f"{reason} The checkpoint of step {checkpoint.state.step} is used instead.")
     agent.tensorboard = (run.path / "tensorboard").is_dir()
+    agent.given_names = continued_names(described.get("given", {}), agent.given_names, agent.forgotten, checkpoint.state.step)
     warn_of_changes(described, describe_run(agent, 0))
     cut_tables(tables_of(run), manifest)
     agent.learner, agent.run, agent.data = learner, run, described.get("data")
     agent.checkpoints = continued(run.checkpoint, tables_of(run), manifest)
 
 
+def continued_names(before: Mapping[str, str], now: Mapping[str, str], forgotten: Sequence[str], step: int) -> dict[str, str]:
+    """What the functions of a run that goes on are called, with all that came before: "one, from step 100 another". One that was not given again keeps its name."""
+    names = {}
+    for name, function in now.items():
+        was = before.get(name, function)
+        last = re.split(r", from step \d+ ", was)[-1]
+        names[name] = was if name in forgotten or function == last else f"{was}, from step {step} {function}"
+    return names
+
+
 def warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Warn where a run is continued with other versions or another device."""
+    """Warn where a run is continued with other functions of its user's, other versions or another device."""
+    others = [f"{name}: {function}" for name, function in now["given"].items() if function != before.get("given", {}).get(name, function)]
+    if others:
+        warnings.warn(f"the run goes on with another function than it had ({'; '.join(others)}): what comes out is a run of neither, and config.json names them all.")
     changed = [f"{name} {before.get(name)} -> {now[name]}" for name in ("device", "onednn", "versions") if before.get(name) != now[name]]
     if changed:
         warnings.warn(f"the run began with other conditions ({'; '.join(changed)}): it goes on correctly, but not bit for bit as it would have.")

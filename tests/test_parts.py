@@ -753,6 +753,24 @@ def test_a_run_with_parts_of_ones_own_in_two_pieces_is_the_run_in_one(tmp_path):
     assert all((tmp_path / "whole" / name).read_bytes() == (tmp_path / "pieces" / name).read_bytes() for name in files)
 
 
+def test_a_run_that_goes_on_with_another_function_says_so_and_names_both(tmp_path):
+    named = lambda: json.loads((tmp_path / "config.json").read_text())["given"]
+    go_on = lambda loss: MAGEAgent.load(tmp_path, critic_loss=loss).learn(10, reset_num_timesteps=False)
+    agent_with(tmp_path, critic_loss=relative).learn(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        go_on(relative)
+    assert named() == {"critic_loss": "relative"}
+    with pytest.warns(
+        UserWarning, match=r"another function than it had \(critic_loss: relative, from step 70 librarys\)"
+    ):
+        go_on(librarys)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        go_on(librarys)
+    assert named() == {"critic_loss": "relative, from step 70 librarys"}
+
+
 @pytest.mark.slow
 def test_parts_of_ones_own_are_compiled_with_the_rest():
     fast = dict(optimizer="adam", actor_lr=0.01, critic_lr=0.01, policy_delay=1)
