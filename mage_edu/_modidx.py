@@ -47,6 +47,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'mage_edu.agent.check_remembered': ('engine/agent.html#check_remembered', 'mage_edu/agent.py'),
                                 'mage_edu.agent.check_simulator': ('engine/agent.html#check_simulator', 'mage_edu/agent.py'),
                                 'mage_edu.agent.check_sizes': ('engine/agent.html#check_sizes', 'mage_edu/agent.py'),
+                                'mage_edu.agent.check_sources': ('engine/agent.html#check_sources', 'mage_edu/agent.py'),
                                 'mage_edu.agent.check_steps': ('engine/agent.html#check_steps', 'mage_edu/agent.py'),
                                 'mage_edu.agent.continue_run': ('engine/agent.html#continue_run', 'mage_edu/agent.py'),
                                 'mage_edu.agent.continued_names': ('engine/agent.html#continued_names', 'mage_edu/agent.py'),

@@ -91,7 +91,7 @@ __all__ = ['SHOWN', 'Callback', 'USER_FUNCTIONS', 'CHECKS', 'BUILT', 'SB3_NAMES'
            'with_their_dtype', 'MAGEAgent', 'check_names', 'check_algorithm', 'split_given', 'check_given',
            'check_remembered', 'announce', 'start_count', 'settle_compile', 'OwnEvaluator', 'run_and_save',
            'save_before_fault', 'how_to_go_on', 'continue_run', 'continued_names', 'warn_of_changes', 'check_sizes',
-           'load_into', 'fresh_agent', 'find_again', 'never_begun']
+           'check_sources', 'load_into', 'fresh_agent', 'find_again', 'never_begun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
 @contextmanager
@@ -762,6 +762,17 @@ def check_sizes(path: str | Path, config: Config, weights: Mapping[str, Tensor])
             raise ValueError(f"{path}: the settings say {name}: {members} x {layers} hidden layers of {width} units; the saved weights do not fit this.")
 
 
+def check_sources(path: str | Path, agent: MAGEAgent, weights: Mapping[str, Tensor]) -> None:
+    """Raise `ValueError` where reward or termination were learned when the agent was saved, as its weights tell, and are not here, or the other way round."""
+    words = lambda learned: "learned from transitions" if learned else "a formula"
+    for name, source in agent.learner.sources.items():
+        was, now = any(key.startswith(f"{name}.") for key in weights), source == "learned"
+        if was != now:
+            differs = f" ({'; '.join(agent.other_world)})" if agent.other_world else ""
+            raise ValueError(f"{path}: the {name} was {words(was)} where this agent was trained, and is {words(now)} in the environment here, which is another{differs}: a wrapper or an "
+                             "argument is missing, or one too many. Pass the environment as it was: MAGEAgent.load(path, env=MyWrapper(gymnasium.make(...))).")
+
+
 def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Callable[..., gym.Env] | None, device: str,
               functions: Mapping[str, Callable[..., Any]]) -> MAGEAgent:
     """An agent of class `cls` from an agent folder or a run folder.
@@ -782,6 +793,7 @@ def load_into(cls: type[MAGEAgent], path: str | Path, env: str | gym.Env | Calla
     content, weights = load_agent(path)
     check_sizes(path, content["config"], weights)
     agent = fresh_agent(cls, path, content, content["config"].to_dict(), env, device, functions)
+    check_sources(path, agent, weights)
     try:
         restore_weights(agent.learner, weights)
     except ValueError as error:

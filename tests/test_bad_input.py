@@ -228,6 +228,16 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
         ValueError,
         "wrapped in TransformReward",
     ),
+    "known termination inside a wrapper": (
+        lambda d: MAGEAgent(
+            gym.wrappers.TransformReward(gym.make("InvertedPendulum-v5"), abs),
+            termination="known",
+            reward="learned",
+            **FEW,
+        ),
+        ValueError,
+        "termination=termination_fn('InvertedPendulum-v5')",
+    ),
     "reward is no choice": (lambda d: new(reward="lerned"), ValueError, "Did you mean 'learned'?"),
     "given without a function": (lambda d: new(reward="given"), ValueError, "pass the function itself"),
     "reward of another environment": (

@@ -3,6 +3,7 @@
 import json
 import warnings
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -713,6 +714,27 @@ def test_formulas_change_nothing_where_nothing_is_imagined_and_have_to_be_the_en
         agent_with(
             algorithm="td3", data=tmp_path / "data.npz", reward=lambda obs, action, next_obs: 1.0 + next_obs[:, 0] ** 2
         )
+
+
+def test_a_loaded_agent_whose_functions_come_from_elsewhere_says_so_before_the_weights_do(tmp_path):
+    scaled = lambda: gym.wrappers.TransformReward(gym.make("Pendulum-v1"), lambda reward: reward / 10.0)
+    formula = lambda *step: reward_fn("Pendulum-v1")(*step) / 10.0
+    agent_with(env=scaled(), reward=formula, termination=termination_fn("Pendulum-v1")).learn(
+        5
+    )  # it is still known when it ends
+    agent_with(env=scaled(), reward=formula).save(tmp_path / "learned")
+    agent_with().save(tmp_path / "known")
+    with pytest.warns(UserWarning, match="not the one"):
+        with pytest.raises(
+            ValueError,
+            match="termination was learned .* is a formula in the environment here.*TransformReward.*env=MyWrapper",
+        ):
+            MAGEAgent.load(tmp_path / "learned", env="Pendulum-v1")
+    with pytest.warns(UserWarning, match="not the one"):
+        with pytest.raises(
+            ValueError, match="reward was a formula .* is learned from transitions in the environment here"
+        ):
+            MAGEAgent.load(tmp_path / "known", env=scaled())
 
 
 def test_a_loaded_agent_asks_for_its_model_at_once(tmp_path):

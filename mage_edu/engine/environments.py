@@ -372,7 +372,9 @@ def known_task(env: str | gym.Env) -> Task:
     if task is None and isinstance(env, str):
         raise ValueError(unknown_name("environment", env, list(TASKS)))
     if task is None or why:
-        raise ValueError(f"environment {id_of(env)} {why}. Reward and termination can be learned instead: reward='learned', termination='learned'.")
+        name = id_of(env)
+        holds = f"; pass a formula that holds all the same as a function: reward=reward_fn({name!r}), termination=termination_fn({name!r})" if name in TASKS else ""
+        raise ValueError(f"environment {name} {why}. Reward and termination can be learned instead: reward='learned', termination='learned'{holds}.")
     return task
 
 
