@@ -13,6 +13,7 @@ from mage_edu import BareDynamics, Critic, CriticLoss, CriticTarget, Dynamics, F
 from mage_edu.agent import CHECKS
 from mage_edu.dynamics import squash_log_var
 from mage_edu.engine.build import actor_gradients_of, build_dynamics, critic_gradients_of, missing_function
+from mage_edu.engine.health import Divergence
 from mage_edu.engine.learner import named_weights
 from mage_edu.engine.recorded import record, write_arrays
 from mage_edu.envs import make_env, reward_fn, termination_fn
@@ -345,6 +346,22 @@ def test_another_loss_is_trained_with_and_logged(tmp_path, loss):
     assert float(last["gradient_loss"]) > 0.0 and (float(last["value_loss"]) == 0.0) == (loss is slopes_only)
 
 
+@pytest.mark.parametrize(
+    "name, part", [("critic_loss", relative), ("actor_loss", timid), ("critic_target", critic_target)]
+)
+def test_a_loss_or_target_that_is_no_number_is_named_first(name, part):
+    def spoiled(*arguments):
+        result = part(*arguments)
+        if isinstance(result, torch.Tensor):
+            return result * torch.nan
+        if isinstance(result, CriticLoss):
+            return CriticLoss(*(number * torch.nan for number in result))
+        return result._replace(value=result.value * torch.nan)
+
+    with pytest.raises(Divergence, match=f"is nan .*Look at your own {name} first.*Otherwise try a lower critic_lr"):
+        agent_with(**{name: spoiled}).learn(45)
+
+
 @pytest.mark.parametrize("algorithm", ["td3", "dyna-td3"])
 def test_a_loss_without_gradient_targets_gets_none(algorithm):
     seen = []
@@ -504,7 +521,11 @@ def test_what_cannot_stand_in_for_the_model_is_refused(tmp_path, build, sentence
             lambda config, critic, target: CriticLoss(
                 critic(target.obs, target.action), torch.zeros(()), torch.zeros(())
             ),
-            "of three numbers as tensors",
+            r"the total of its CriticLoss has shape \(2, 4\).*of three numbers as tensors.*Take a mean",
+        ),
+        (
+            lambda config, critic, target: CriticLoss(critic(target.obs, target.action).mean(), torch.zeros(()), 0.0),
+            r"the gradient of its CriticLoss is no tensor but a float, 0.0;.*is torch.zeros\(\(\)\)",
         ),
     ],
 )

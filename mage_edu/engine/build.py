@@ -366,8 +366,14 @@ def check_critic_loss(loss_fn: CriticLossFn, learner: Learner) -> None:
             raise
         raise ValueError('critic_loss: it asks the library for a loss called "given", which is what config.critic_loss says beside a function of your own; '
                          'call the library\'s with a configuration that names one, dataclasses.replace(config, critic_loss="huber").') from error
-    if not isinstance(loss, CriticLoss) or not all(isinstance(part, Tensor) and part.ndim == 0 for part in loss):
-        raise ValueError(f"critic_loss: the function returned a {type(loss).__name__}; expected a CriticLoss of three numbers as tensors, total, value and gradient.")
+    expected = "expected a CriticLoss of three numbers as tensors, total, value and gradient"
+    if not isinstance(loss, CriticLoss):
+        raise ValueError(f"critic_loss: the function returned a {type(loss).__name__}; {expected}.")
+    for name, part in loss._asdict().items():
+        if not isinstance(part, Tensor):
+            raise ValueError(f"critic_loss: the {name} of its CriticLoss is no tensor but a {type(part).__name__}, {part!r:.60}; {expected}. A part that there is not is torch.zeros(()).")
+        if part.ndim > 0:
+            raise ValueError(f"critic_loss: the {name} of its CriticLoss has shape {tuple(part.shape)}; {expected}. Take a mean over twins and batch.")
     if not loss.total.requires_grad:
         raise ValueError("critic_loss: the total does not depend on the critic's parameters; do not detach it.")
 

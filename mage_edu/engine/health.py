@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Sequence
 
 import torch
 from torch import Tensor
@@ -17,10 +18,11 @@ __all__ = ['Divergence', 'largest', 'network_sizes', 'largest_reward', 'check_he
 class Divergence(RuntimeError):
     """A number of the run is not finite, or larger than a healthy run's could be."""
 
-    def __init__(self, quantity: str, value: float, limit: float, since: int, step: int, reward: float = 0.0):
+    def __init__(self, quantity: str, value: float, limit: float, since: int, step: int, reward: float = 0.0, own: Sequence[str] = ()):
         when = f"at step {step}" if since == step else f"between steps {since} and {step}"
+        advise = f"Look at your own {' and '.join(own)} first: a division, a root or a logarithm near 0 makes such numbers. Otherwise try" if own else "Try"
         super().__init__(
-            f"diverged {when}: {quantity} is {value:.3g} (the limit is {limit:.3g}). Try a lower critic_lr, actor_lr or "
+            f"diverged {when}: {quantity} is {value:.3g} (the limit is {limit:.3g}). {advise} a lower critic_lr, actor_lr or "
             "gradient_weight, critic_layer_norm=True, or more steps before learning begins (warmup_steps)."
             + (f" Rewards here are as large as {reward:.3g}, and losses grow with them: scale the rewards so that they are near 1." if reward > 10.0 else "")
         )
@@ -59,4 +61,5 @@ def check_health(learner: Learner, losses: dict[str, Tensor]) -> None:
         watched += [(name, size, max(0, step - config.dynamics_interval)) for name, size in network_sizes(learner).items()]
     for quantity, value, since in watched:
         if not abs(value) <= config.divergence_limit:
-            raise Divergence(quantity, value, config.divergence_limit, since, step, largest_reward(learner))
+            own = [name for name in ("critic_target", "critic_loss", "actor_loss") if getattr(config, name) == "given"]
+            raise Divergence(quantity, value, config.divergence_limit, since, step, largest_reward(learner), own)
