@@ -41,6 +41,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'mage_edu.agent.announce': ('engine/agent.html#announce', 'mage_edu/agent.py'),
                                 'mage_edu.agent.check_algorithm': ('engine/agent.html#check_algorithm', 'mage_edu/agent.py'),
                                 'mage_edu.agent.check_given': ('engine/agent.html#check_given', 'mage_edu/agent.py'),
+                                'mage_edu.agent.check_kept': ('engine/agent.html#check_kept', 'mage_edu/agent.py'),
                                 'mage_edu.agent.check_kind': ('engine/agent.html#check_kind', 'mage_edu/agent.py'),
                                 'mage_edu.agent.check_names': ('engine/agent.html#check_names', 'mage_edu/agent.py'),
                                 'mage_edu.agent.check_obs': ('engine/agent.html#check_obs', 'mage_edu/agent.py'),

@@ -88,10 +88,10 @@ __all__ = ['SHOWN', 'Callback', 'USER_FUNCTIONS', 'CHECKS', 'BUILT', 'SB3_NAMES'
            'pick_device', 'check_obs', 'ActingAgent', 'evaluate_learner', 'diagnose_settings', 'diagnose_learner',
            'follow', 'record_video', 'summary_of', 'write_rows', 'tables_of', 'save_checkpoint', 'last_row',
            'counted_on', 'Reporter', 'open_tensorboard', 'names_of', 'describe_run', 'check_steps', 'check_simulator',
-           'with_their_dtype', 'MAGEAgent', 'check_names', 'check_algorithm', 'split_given', 'check_given',
-           'check_remembered', 'announce', 'start_count', 'settle_compile', 'OwnEvaluator', 'run_and_save',
-           'save_before_fault', 'how_to_go_on', 'continue_run', 'continued_names', 'warn_of_changes', 'check_sizes',
-           'check_sources', 'load_into', 'fresh_agent', 'find_again', 'never_begun']
+           'with_their_dtype', 'MAGEAgent', 'check_names', 'check_kept', 'check_algorithm', 'split_given',
+           'check_given', 'check_remembered', 'announce', 'start_count', 'settle_compile', 'OwnEvaluator',
+           'run_and_save', 'save_before_fault', 'how_to_go_on', 'continue_run', 'continued_names', 'warn_of_changes',
+           'check_sizes', 'check_sources', 'load_into', 'fresh_agent', 'find_again', 'never_begun']
 
 # %% ../nbs/engine/agent.ipynb #006-py
 @contextmanager
@@ -503,7 +503,8 @@ class MAGEAgent(ActingAgent):
               progress_bar: bool = False) -> MAGEAgent:
         """Train for `total_timesteps` environment steps; returns self.
 
-        `callback(agent, metrics)` is called with every row that is logged, and stops the run by returning `False`.
+        `callback(agent, metrics)` is called with every row that is logged, and stops the run by returning `False`. All rows have `step`; what else is in a row
+        tells its kind: `episodes`, losses beside it, a row of metrics; `return`, the mean over episodes, an evaluation; `seconds`, timings; `value`, diagnostics.
         `reset_num_timesteps=False` continues the count of an earlier call; an agent loaded from a run folder continues that run
         from its newest checkpoint. Ctrl-C ends the run after the step under way, with a checkpoint. Raises `ValueError` for a
         negative or non-integer number of steps or a second run into one folder, `BlockingIOError` where another process trains
@@ -540,8 +541,10 @@ class MAGEAgent(ActingAgent):
     def load(cls, path: str | Path, env: str | gym.Env | Callable[..., gym.Env] | None = None, device: str = "auto",
              reward: TransitionFn | None = None, termination: TransitionFn | None = None,
              critic_loss: CriticLossFn | None = None, dynamics: DynamicsBuilder | None = None,
-             critic_target: CriticTargetFn | None = None, critic: CriticBuilder | None = None, actor_loss: ActorLossFn | None = None) -> MAGEAgent:
-        """The agent of an agent folder or a run folder; it predicts exactly as the saved one did. Details: `load_into`."""
+             critic_target: CriticTargetFn | None = None, critic: CriticBuilder | None = None, actor_loss: ActorLossFn | None = None,
+             **settings: Any) -> MAGEAgent:
+        """The agent of an agent folder or a run folder; it predicts exactly as the saved one did. Details: `load_into`. `ValueError` for `settings`, which it keeps."""
+        check_kept(settings)
         functions = dict(reward=reward, termination=termination, critic_loss=critic_loss, dynamics=dynamics, critic_target=critic_target, critic=critic,
                          actor_loss=actor_loss)
         return load_into(cls, path, env, device, {name: function for name, function in functions.items() if function is not None})
@@ -563,14 +566,22 @@ SB3_NAMES = {  # what its users type first, and what the same thing is called he
     "gradient_steps": "updates_per_step", "target_policy_noise": "target_noise", "action_noise": "exploration_noise",
     "policy_kwargs": "actor_width, actor_layers, critic_width and critic_layers", "tensorboard_log": "out, with tensorboard=True",
     "verbose": "progress_bar, of learn", "train_freq": "always 1, with updates_per_step updates after each step", "policy": "no setting; leave it out",
+    "actor": "no setting: the actor's network cannot be replaced; actor_layers, actor_width and activation size it, and actor_loss may be a function of your own",
 }
 
 
 def check_names(settings: Iterable[str]) -> None:
-    """Raise `ValueError` for a setting that is named as in Stable-Baselines3."""
+    """Raise `ValueError` for a setting that is named as in Stable-Baselines3, or as the one part that cannot be replaced."""
     theirs = next((name for name in settings if name in SB3_NAMES), None)
     if theirs is not None:
         raise ValueError(f"unknown setting {theirs!r}: here that is {SB3_NAMES[theirs]}.")
+
+
+def check_kept(settings: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where an agent is to be loaded with other settings than it has."""
+    for name, value in settings.items():
+        raise ValueError(f"{name}={value!r:.100}: load takes env, device and functions of your own ({', '.join(FUNCTIONS)}). A loaded agent keeps its settings, and a run that goes "
+                         "on keeps them to its end; for others make a new agent, with MAGEAgent(...).")
 
 
 def check_algorithm(algorithm: Any) -> None:

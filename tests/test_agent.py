@@ -73,6 +73,7 @@ def test_the_face_has_the_names_and_defaults_of_stable_baselines3():
         "critic_target": None,
         "actor_loss": None,
         "critic": None,
+        "settings": empty,  # which it refuses, with a sentence
     }
     constructor = defaults(MAGEAgent)
     assert list(constructor)[:6] == ["env", "algorithm", "size", "seed", "out", "device"]
@@ -261,6 +262,18 @@ def test_a_callback_hears_every_row_and_stops_by_false_only():
     assert "critic_loss" in heard[0][1] and heard[2][1] >= {"seconds"} | set() or "return" in heard[2][1]
     stopped = new_agent().learn(80, callback=lambda agent, metrics: "return" not in metrics)
     assert stopped.num_timesteps == 40
+
+
+def test_the_rows_of_a_callback_are_told_apart_by_the_keys_that_the_docstring_names():
+    marks = {"episodes": "critic_loss", "return": "return", "seconds": "updates", "value": "q_gradient_cosine"}
+    assert all(f"`{mark}`" in inspect.getdoc(MAGEAgent.learn) for mark in marks)
+    heard = []
+    new_agent(diagnose_interval=40, diagnose_states=2, diagnose_horizon=2).learn(
+        40, callback=lambda agent, metrics: heard.append(metrics)
+    )
+    kinds = [[mark for mark in marks if mark in row] for row in heard[1:]]  # the first row is the warm-up's
+    assert kinds == [["episodes"], ["return"], ["seconds"], ["value"]]
+    assert all("step" in row and marks[kind] in row for row, (kind,) in zip(heard[1:], kinds))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

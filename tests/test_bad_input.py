@@ -126,6 +126,11 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
         ValueError,
         "unknown setting 'learning_starts': here that is warmup_steps.",
     ),
+    "actor of one's own": (
+        lambda d: new(actor=lambda config, obs_dim, act_dim, generator: None),
+        ValueError,
+        "the actor's network cannot be replaced; actor_layers, actor_width and activation size it, and actor_loss may be",
+    ),
     "policy of Stable-Baselines3": (
         lambda d: MAGEAgent("MlpPolicy", "Pendulum-v1"),
         ValueError,
@@ -303,6 +308,11 @@ CASES = {  # what is wrong: (call, type of the error, a part of its sentence)
         lambda d: MAGEAgent.load(d.folder / "saved", env="HalfCheetah-v5"),
         ValueError,
         "cannot act in HalfCheetah-v5",
+    ),
+    "load with another setting": (
+        lambda d: MAGEAgent.load(d.folder / "saved", critic_lr=1e-3),
+        ValueError,
+        "A loaded agent keeps its settings",
     ),
     "load without weights": (
         lambda d: MAGEAgent.load(d.damaged("saved", "weights.safetensors", None)),
