@@ -852,6 +852,33 @@ def test_a_critic_made_of_torchs_own_networks_learns_and_comes_back(tmp_path):
     assert same(weights(MAGEAgent.load(tmp_path / "run", critic=Own)), weights(agent))
 
 
+def test_actions_are_in_the_environments_units_for_its_formulas_and_in_unit_range_for_all_else():
+    largest = {}
+
+    def seen(name, action):
+        largest[name] = max(largest.get(name, 0.0), action.detach().abs().max().item())
+
+    def reward(obs, action, next_obs):
+        seen("reward", action)
+        return reward_fn("Pendulum-v1")(obs, action, next_obs)
+
+    def loss(config, critic, target):
+        seen("loss", target.action)
+        return relative(config, critic, target)
+
+    class Looking(Linear):
+        def predict(self, obs, action, *layers):
+            seen("dynamics", action)
+            return super().predict(obs, action, *layers)
+
+    agent_with(algorithm="mage-even", reward=reward, critic_loss=loss, dynamics=Looking).learn(
+        50
+    )  # torques are up to 2
+    assert largest["reward"] > 1.5 and 0.5 < largest["loss"] <= 1.0 and 0.5 < largest["dynamics"] <= 1.0
+    said = MAGEAgent.__doc__
+    assert "in the environment's units for `reward` and `termination`, and in [-1, 1] for all the others" in said
+
+
 def test_a_reward_without_slopes_is_told():
     torchs = lambda obs, action, next_obs: -(action**2).sum(-1)
     cut = lambda *step: torchs(*step).detach()

@@ -401,6 +401,7 @@ def provoked(tmp_path_factory) -> list[str]:
         lambda: ReplayBuffer(10, 3, 1, 0).sample(4),
         lambda: ReplayBuffer(10, 3, 1, 0).add(np.full(3, np.nan), np.zeros(1), 0.0, np.zeros(3), False),
         lambda: MAGEAgent("Pendulum-v1", "mage", critic_lr=100.0, **small).learn(200),
+        lambda: MAGEAgent("Pendulum-v1", reward=lambda obs, action, next_obs: obs[:, 0], **small).learn(5),
     ]
     return [str(answer) for answer in said] + [raised(attempt) for attempt in agents]
 
