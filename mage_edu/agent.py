@@ -581,7 +581,7 @@ def check_names(settings: Iterable[str]) -> None:
 def check_kept(settings: Mapping[str, Any]) -> None:
     """Raise `ValueError` where an agent is to be loaded with other settings than it has."""
     for name, value in settings.items():
-        raise ValueError(f"{name}={value!r:.100}: load takes env, device and functions of your own ({', '.join(FUNCTIONS)}). A loaded agent keeps its settings, and a run that goes "
+        raise ValueError(f"{name}={value!r:.100}: load takes env, device and functions of your own ({', '.join(USER_FUNCTIONS)}). A loaded agent keeps its settings, and a run that goes "
                          "on keeps them to its end; for others make a new agent, with MAGEAgent(...).")
 
 
