@@ -180,6 +180,7 @@ ten_more = Runs("mixture/ten_more_seeds.csv")
 unnormalized, hopper, one_update, sac = (
     Runs(f"{name}.csv") for name in ("settings/layer_norm", "mixture/hopper", "worth_it/one_update", "worth_it/sac")
 )
+slower = Runs("settings/slow_targets.csv")
 ant, controls, changed = (Runs(f"{name}.csv") for name in ("mixture/ant", "controls/returns", "settings/halfcheetah"))
 short, tried = Runs("mixture/short_episodes.csv"), Runs("mixture/short_episodes_choosing.csv")
 poles, postures = Runs("mixture/invertedpendulum.csv"), rows_of("mixture/posture.csv")
@@ -383,6 +384,33 @@ def milliseconds(*asked: tuple[str, int]) -> list[float]:
 
 
 BARE = cut_after(100) + ",critic_layer_norm=false"
+SLOWER = BARE + ",polyak=0.01"
+
+
+def slower_minus(step: int, seeds: range, algorithm: str = "mage-even", other: str = "mage-even") -> np.ndarray:
+    """An algorithm without layer normalization and with slower targets, minus another as it is, on the same processor."""
+    fixed = (
+        {seed: steps for seed, steps in growing.line(other, label=cut_after(100)).items() if seed >= 100}
+        if other == "mage-even"
+        else {}
+    )
+    line = {seed: steps for seed, steps in slower.line(algorithm, label=SLOWER).items() if seed in seeds}
+    return differences(line, ten_more.line(other) | fixed, step)
+
+
+def both_slower() -> np.ndarray:
+    """`mage-even` minus `dyna-half`, both without layer normalization and with slower targets."""
+    return differences(slower.line("mage-even", label=SLOWER), slower.line("dyna-half", label=SLOWER), 5_000)
+
+
+def slower_poles() -> list[float]:
+    """Every evaluation from 2,000 steps on of the pole without layer normalization and with slower targets."""
+    rows = [
+        row
+        for row in rows_of("settings/slow_targets.csv")
+        if row["env"] == "InvertedPendulum-v5" and row["label"] == SLOWER.partition("100,")[2]
+    ]
+    return [float(row["return"]) for row in rows if int(row["step"]) >= 2_000]
 
 
 def without_norm(step: int) -> np.ndarray:
@@ -490,6 +518,14 @@ READINGS = [
     Reading(RESULTS, r"a median pitch of (\d+) to (\d+) degrees\) or on their back \((\d+) to (\d+)\)", fallen),
     Reading(RESULTS, r"at 4,000 steps (\S+), (\S+), (\S+) and (\S+), (\S+), (\S+)\. Paired, the difference is (\S+) \(95 % t-interval (\S+) to (\S+)\)",
             lambda: (*third.values("mage", 4_000), *third.values("mage-sobolev", 4_000), *with_interval(third.paired("mage-sobolev", "mage", 4_000)))),
+    Reading(RESULTS, r"on which it was chosen, (\S+) \((\S+) to (\S+)\), all six ahead; seeds 10 to 19, (\S+) \((\S+) to (\S+)\), nine of ten ahead\. \(Without layer normalization alone seeds 10 to 14 had been run before; seeds 15 to 19, five pairs: (\S+) \((\S+) to (\S+)\)\.\) Minus `td3` as it is, which nobody tuned: (\S+) \((\S+) to (\S+)\)\. At 3,000 steps seeds 10 to 19 are not: (\S+) \((\S+) to (\S+)\)\.",
+            lambda: [number for found in (slower_minus(5_000, range(100, 106)), slower_minus(5_000, range(10, 20)), slower_minus(5_000, range(15, 20)), slower_minus(5_000, range(10, 20), other="td3"), slower_minus(3_000, range(10, 20))) for number in with_interval(found)]),
+    Reading(RESULTS, r"After 10,000 steps seeds 100 to 102 end at (\S+), (\S+), (\S+), the default at (\S+), (\S+), (\S+)\. All", lambda: [runs.mean_of("mage-even", seed, 10_000, label=label) for runs, label in ((slower, SLOWER), (growing, cut_after(100))) for seed in (100, 101, 102)]),
+    Reading(RESULTS, r"seed 102 of the cheetah has (\S+) at 5,000 steps, (\S+) at 6,000 and (\S+) at 7,000\.", lambda: [slower.mean_of("mage-even", 102, step, label=SLOWER) for step in (5_000, 6_000, 7_000)]),
+    Reading(RESULTS, r"and ends at (\d+), ends at (\d+)\.", lambda: [growing.mean_of("mage-even", 0, 5_000, label=cut_after(100)), slower.mean_of("mage-even", 0, 5_000, label=SLOWER)]),
+    Reading(RESULTS, r"is far below itself as it is, (\S+) \((\S+) to (\S+)\), ten pairs:", lambda: with_interval(slower_minus(5_000, range(10, 20), "td3", "td3"))),
+    Reading(RESULTS, r"pairs, minus itself as it is: (\S+) \((\S+) to (\S+)\); `mage-even` minus `dyna-half`, both changed: (\S+) \((\S+) to (\S+)\)\. So", lambda: (*with_interval(slower_minus(5_000, range(10, 20), "dyna-half", "dyna-half")), *with_interval(both_slower()))),
+    Reading("README.md", r"it ends (\S+) higher after 5,000 steps \((\S+) to (\S+), seeds 10 to 19\), which is ([\d,]+) above `td3` \((\S+) to (\S+)\), and", lambda: (*with_interval(slower_minus(5_000, range(10, 20))), *with_interval(slower_minus(5_000, range(10, 20), other="td3")))),
     Reading("README.md", r"steps \| `td3` \| (\S+) \| (\S+) to (\S+) \| 10 to 19 \|", lambda: with_interval(ten_more.paired("mage-even", "td3", 5_000))),
     Reading("README.md", r"not asked for slopes \| (\S+) \| (\S+) to (\S+) \| 10 to 19 \|", lambda: with_interval(ten_more.paired("mage-even", "dyna-half", 5_000))),
     Reading("README.md", r"the slopes of other samples \| (\S+) \| (\S+) to (\S+) \| 10 to 19 \|", lambda: with_interval(-shuffled_minus("mage-even", 5_000))),
@@ -562,6 +598,9 @@ READINGS = [
 
 PLAIN = {  # numbers that are no result: the reason, and the pieces of text that they stand in
     RESULTS: [
+        ("settings and steps of the runs with slower targets", r"\(for layer normalization also on seeds 100 to 105, whose partners", r"`polyak` is 0\.05 at `laptop`, ten times", r"Without layer normalization 0\.01 and 0\.005 were tried on", r"0\.01 was taken, and no other value",
+         r"on the same processor, at 5,000 steps: seeds 100 to 105, on which it was chosen", r"all six ahead; seeds 10 to 19,", r"\(Without layer normalization alone seeds 10 to 14 had been run before; seeds 15 to 19, five", r"At 3,000 steps seeds 10 to 19 are not", r"After 10,000 steps seeds 100 to 102 end",
+         r"stand at 1000 from 2,000 steps to 5,000", r"seed 102 of the cheetah has \S+ at 5,000 steps, \S+ at 6,000 and \S+ at 7,000", r"Seed 0, which falls with the default on this processor and ends", r"more seeds to 10,000 steps, other tasks\. `laptop`"),
         ("settings of the default", r"makes 8 updates a step, and cuts training episodes after 100 steps where", r"Seeds of 100 and up chose the share, the weight.*?Seeds 10 to 19 chose nothing", r"shows seeds 0 to 9 on HalfCheetah-v5", r"Mean of 10 evaluation episodes, which pay 1,000 at most"),
         ("settings", r"size `laptop` as it was \(4 updates a step, whole training episodes\), seeds 0 to 4;", r"each the mean of 10 episodes", r"on seeds of 100 and up", r"; 1,000 is the most that an episode can pay",
          r"with whole training episodes, 8 updates a step, seeds 100 to 102, mean of 10 evaluation episodes", r"\(means of 10 episodes\)", r"default 64 states",
@@ -595,7 +634,7 @@ PLAIN = {  # numbers that are no result: the reason, and the pieces of text that
         ("of the page", r"rounded to 16 bits", r"Lesson 01", r"\[Lesson 18\]"),
     ],
     "README.md": [
-        ("steps and seeds", r"three runs with eight after 5,000 steps minus one after 10,000 differ", r"\| 5,000 steps \|", r"\| 10,000 steps \|", r"\| 10 to 19 \|", r"\| 0 to 9 \|", r"after 10,000 steps; the longest runs of the default have 10,000, on Hopper 20,000"),
+        ("steps and seeds", r"three runs with eight after 5,000 steps minus one after 10,000 differ", r"\| 5,000 steps \|", r"\| 10,000 steps \|", r"after 5,000 steps \(\S+ to \S+, seeds 10 to 19\), which is", r"the pole stands from 2,000 steps on with", r"`critic_layer_norm=False, polyak=0\.01` it ends", r"\| 10 to 19 \|", r"\| 0 to 9 \|", r"after 10,000 steps; the longest runs of the default have 10,000, on Hopper 20,000"),
         ("settings", r"\| 95 % interval \|", r"setting, 100,000 at size `paper`"),
         ("settings of the run of make train", r"after 5,000 steps: it runs well for some hundred steps, farther than its training episodes of 100 steps"),
         ("a conference and a licence", r"NeurIPS 2020", r"\(NeurIPS\), 2020", r"arXiv:2004\.14309", r"Towers et al\., 2024, arXiv:2407\.17032", r"IROS 2012", r"Apache License 2\.0"),
@@ -709,6 +748,11 @@ def test_what_is_said_in_words_holds_in_the_tables():
         "all runs end below that": max(ant.values(name, 10_000).max() for name in ("mage-even", "td3")) < min(ant.values("td3", 1_000)),
         "on Hopper `td3` is ahead with one of two seeds, on Ant every run ends below the untrained policy, on Pusher it is the mixture that leads, not the slope": [
             int((hopper.paired("td3", "mage-even", 20_000) > 0).sum()), len(hopper.paired("td3", "mage-even", 20_000))] == [1, 2],
+        "All five seeds of the pole stand at 1000 from 2,000 steps to 5,000": slower_poles() == [1_000.0] * 20,
+        "all six ahead; seeds 10 to 19": bool((slower_minus(5_000, range(100, 106)) > 0).all()),
+        "nine of ten ahead. (Without": int((slower_minus(5_000, range(10, 20)) > 0).sum()) == 9,
+        f"`dyna-half` with both, {number_word(len(both_slower()))} pairs": True,
+        "the pole stands from 2,000 steps on with all five seeds tried": slower_poles() == [1_000.0] * 20,
         "what leads on this task is the imagined half, and not the slope": pusher.values("dyna-half", 5_000).min() > pusher.values("td3", 5_000).max(),
         "repeats the default's run of seed 10 to the last digit": all(controls.mean_of("mage-even", 10, step, label="none") == ten_more.mean_of("mage-even", 10, step) for step in range(1_000, 6_000, 1_000)),
         "at 5,000 steps `td3` has lost": bool((pusher.values("td3", 5_000) < pusher.values("td3", 1_000)).all()),
@@ -735,7 +779,7 @@ def test_what_is_said_in_words_holds_in_the_tables():
 
 # The tables of the page of results: which table of runs each stands under, and what its rows are called there.
 LINES = {"no noise on imagined actions": "imagined_noise=0.0", "no noise": "imagined_noise=0.0", "episodes cut": cut_after(100), "not cut": cut_after(0), "fixed cut": cut_after(100), "growing cut": GROWING, "slopes shuffled": "shuffled",
-         "no penalty before the tanh": cut_after(100) + ",preactivation_weight=0.0", "slow targets": cut_after(100) + ",polyak=0.005", "the model's value wrong": "value", "the model's slope wrong": "slope", "no layer normalization": cut_after(100) + ",critic_layer_norm=false", "one update a step": ONE}  # fmt: skip
+         "no penalty before the tanh": cut_after(100) + ",preactivation_weight=0.0", "slow targets": cut_after(100) + ",polyak=0.005", "the model's value wrong": "value", "the model's slope wrong": "slope", "no layer normalization": cut_after(100) + ",critic_layer_norm=false", "one update a step": ONE, "slower targets, no normalization": cut_after(100) + ",critic_layer_norm=false,polyak=0.01"}  # fmt: skip
 TABLES = {
     "halfcheetah/sweep.csv": cheetah,
     "invertedpendulum/sweep.csv": pole,
@@ -751,6 +795,7 @@ TABLES = {
     "controls/returns.csv": controls,
     "settings/halfcheetah.csv": changed,
     "settings/layer_norm.csv": unnormalized,
+    "settings/slow_targets.csv": slower,
     "mixture/hopper.csv": hopper,
     "worth_it/one_update.csv": one_update,
     "mixture/ten_more_seeds.csv": ten_more,
