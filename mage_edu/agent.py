@@ -453,8 +453,8 @@ class MAGEAgent(ActingAgent):
     `critic_target` one (config, world, actor, target_actor, target_critic, batch, noise) -> `CriticTarget`, as `mage_edu.updates.critic_target` is,
     `actor_loss` one (config, world, actor, critic, obs, noise) -> one number, as `mage_edu.updates.actor_loss` is, with noise (actor_horizon, batch, obs_dim);
     `dynamics` and `critic` may be functions that build one, (config, obs_dim, act_dim, generator) -> `Dynamics` or `Critic`,
-    `dynamics` also a class that is constructed as `Dynamics` is. Actions are in the environment's units for `reward` and
-    `termination`, and in [-1, 1] for all the others: critics, losses (`CriticTarget.action`), targets and dynamics.
+    `dynamics` also a class that is constructed as `Dynamics` is. Actions are
+    in the environment's units for `reward` and `termination`, and in [-1, 1] for all the others: critics, losses (`CriticTarget.action`), targets and dynamics.
     `data` is a file of recorded transitions, or "minari:NAME", in the place of the warm-up. `out` names a new run folder; `None` keeps nothing on disk.
     `compile` fuses the updates by `torch.compile`: "auto" when the run is long enough for it to pay. `threads` is for torch while the agent learns:
     `None` is one where the networks are small, torch's own choice where they are large; a run that is continued keeps its number.
